@@ -1,0 +1,1 @@
+"""Published weights and vocabularies, read into our own Transformer and Tokenizer."""

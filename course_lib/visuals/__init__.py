@@ -1,0 +1,1 @@
+"""The course's pictures: one style, one palette, alt text on every figure."""
