@@ -1,0 +1,53 @@
+"""One description for every model of the family: GPT-2 and Llama differ only in these values."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_origin
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """The shape of a decoder-only transformer.
+
+    The defaults are Llama's choices. GPT-2 (Radford et al. 2019) is norm="layer_norm", positions="learned",
+    feed_forward="mlp", activation="gelu_tanh", bias=True.
+
+    Raises:
+        ValueError: a value is not one of the choices, or sizes do not fit together.
+    """
+
+    vocab_size: int
+    context_length: int  # the most positions the model was trained to see
+    d_model: int  # width of the residual stream
+    n_layers: int  # how many blocks
+    n_heads: int  # query heads
+    n_kv_heads: int  # key and value heads; fewer than n_heads is grouped-query attention
+    d_head: int  # width of one head
+    d_ff: int  # width inside the feed-forward network
+
+    norm: Literal["layer_norm", "rms_norm"] = "rms_norm"
+    norm_eps: float = 1e-5
+    positions: Literal["learned", "rope", "none"] = "rope"
+    rope_theta: float = 10_000.0
+    # Which two numbers of a head turn together. Hugging Face's checkpoints pair i with i + d_head/2 ("halves");
+    # GGUF files of Llama models store their rows so that 2i turns with 2i + 1 ("neighbours").
+    rope_pairs: Literal["halves", "neighbours"] = "halves"
+    feed_forward: Literal["mlp", "gated"] = "gated"
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu"] = "silu"
+    bias: bool = False  # in the attention and feed-forward projections
+    tie_embeddings: bool = True  # one matrix turns ids into vectors and vectors into logits
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if get_origin(field.type) is Literal and value not in get_args(field.type):
+                choices = ", ".join(map(repr, get_args(field.type)))
+                raise ValueError(f"{field.name} must be one of {choices}, got {value!r}")
+            if field.type is int and not (isinstance(value, int) and value > 0):
+                raise ValueError(f"{field.name} must be a positive whole number, got {value!r}")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"n_heads must be a multiple of n_kv_heads, so that every key head serves as many query heads: "
+                f"got {self.n_heads} and {self.n_kv_heads}"
+            )
+        if self.positions == "rope" and self.d_head % 2:
+            raise ValueError(f"d_head must be even for RoPE, which turns pairs, got {self.d_head}")

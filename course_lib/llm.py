@@ -1,0 +1,215 @@
+"""A language model, whole: tokenizer + transformer + the loop that generates.
+
+llm = load("smollm2-135m")
+llm.generate("The dog ran up the", max_new_tokens=8, seed=1)
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from course_lib import assets, device
+from course_lib.input_processing.tokenizer import Tokenizer
+from course_lib.prediction.chat_template import Message, render_chat
+from course_lib.prediction.generation import chooser, generate_ids, stop_at
+from course_lib.prediction.logits import softmax
+from course_lib.pretrained.checkpoints import read_json, transformer_from_folder, transformer_from_gguf
+from course_lib.pretrained.gguf import read_gguf
+from course_lib.pretrained.vocabularies import tokenizer_from_gguf_metadata
+from course_lib.trace import Trace, trace
+from course_lib.transformer_block.transformer import Transformer
+
+MODELS = ("smollm2-135m",)
+# A model may end its turn with any of these, whichever one its file names as *the* end.
+END_TOKENS = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "</s>")
+
+
+def load(name: str | Path, on: torch.device | str | None = None) -> "LLM":
+    """A model by its name ("smollm2-135m"), from a .gguf file, or from a folder in Hugging Face's layout.
+
+    The named model is fetched first if it is not on disk yet. `on` is the device, by default the best there is.
+
+    Raises:
+        ValueError: the name is unknown, or the files are not what this library reads.
+        FileNotFoundError: a file that the folder needs is missing.
+        AssetError: the model could not be fetched.
+    """
+    path = Path(name)
+    if name in MODELS:
+        llm = _from_gguf(assets.path(name))
+    elif path.is_dir():
+        llm = _from_folder(path)
+    elif path.is_file() or path.suffix == ".gguf":
+        llm = _from_gguf(path)
+    else:
+        raise ValueError(
+            f"there is no model {str(name)!r}: "
+            f"give one of {', '.join(MODELS)}, a .gguf file, or a folder with config.json"
+        )
+    llm.transformer.to(on or device.pick())
+    return llm
+
+
+def _from_gguf(path: Path) -> "LLM":
+    file = read_gguf(path)
+    tokenizer = tokenizer_from_gguf_metadata(file.metadata)
+    kinds = ("eos", "eot", "eom")
+    ends = {file.metadata[key] for kind in kinds if (key := f"tokenizer.ggml.{kind}_token_id") in file.metadata}
+    return LLM(tokenizer, transformer_from_gguf(file), ends, file.metadata.get("tokenizer.chat_template"))
+
+
+def _from_folder(folder: Path) -> "LLM":
+    tokenizer = Tokenizer.from_folder(folder)
+    settings = read_json(folder / "config.json")
+    if (folder / "generation_config.json").is_file():
+        settings |= read_json(folder / "generation_config.json")
+    ends = settings.get("eos_token_id")
+    ends = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
+    template = None
+    if (folder / "chat_template.jinja").is_file():
+        template = (folder / "chat_template.jinja").read_text("utf-8")
+    elif (folder / "tokenizer_config.json").is_file():
+        template = read_json(folder / "tokenizer_config.json").get("chat_template")
+    return LLM(tokenizer, transformer_from_folder(folder), ends, template)
+
+
+class LLM:
+    """A tokenizer and a transformer that belong together, the ids that end a text, and perhaps a chat template."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, transformer: Transformer, end_ids: set[int], chat_template: str | None = None
+    ):
+        self.tokenizer, self.transformer, self.chat_template = tokenizer, transformer, chat_template
+        special = tokenizer.special_tokens
+        self.end_ids = end_ids | {special[token] for token in END_TOKENS if token in special}
+
+    def __repr__(self) -> str:
+        config = self.transformer.config
+        return (
+            f"LLM({self.transformer.n_parameters():,} parameters, {config.n_layers} blocks, width {config.d_model}, "
+            f"{self.tokenizer.vocab_size:,} tokens, context {config.context_length:,})"
+        )
+
+    @torch.no_grad()
+    def logits(self, prompt: str) -> Float[Tensor, " vocab"]:
+        """The score of every token of the vocabulary as the one after the prompt, on the CPU."""
+        device = self.transformer.token_embedding.weight.device
+        hidden = self.transformer.hidden_states(torch.tensor([self.prompt_ids(prompt)], device=device))
+        return self.transformer.unembed(hidden[0, -1]).cpu()
+
+    def next_token_probabilities(self, prompt: str, k: int = 5) -> list[tuple[str, float]]:
+        """The k likeliest next tokens and their probabilities, the likeliest first."""
+        return self.likeliest(softmax(self.logits(prompt)), k)
+
+    def generate(
+        self,
+        prompt: str,
+        max_new_tokens: int = 64,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> str:
+        """Continue the prompt; the continuation alone is returned.
+
+        It ends after max_new_tokens, at the model's own end token, before a `stop` string, or when the context is
+        full. temperature=0 is greedy: always the likeliest token. A seed makes the draws repeatable.
+
+        Raises:
+            ValueError: the prompt is empty or too long for the context, or a setting is out of its range.
+        """
+        return "".join(
+            self.stream(
+                prompt, max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, stop=stop, seed=seed
+            )
+        )
+
+    def stream(
+        self,
+        prompt: str,
+        max_new_tokens: int = 64,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """`generate`, piece by piece as the text comes: whole characters only. Bad settings are refused at once."""
+        if not (isinstance(max_new_tokens, int) and max_new_tokens >= 0):
+            raise ValueError(f"max_new_tokens must be a whole number of at least 0, got {max_new_tokens}")
+        stops = [stop] if isinstance(stop, str) else list(stop or ())
+        if "" in stops:
+            raise ValueError("stop holds an empty string, which every text contains: leave it out")
+        choose = chooser(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        )
+        ids = generate_ids(self.transformer, self.prompt_ids(prompt), choose, max_new_tokens, self.end_ids)
+        return (piece for piece in stop_at(self._decode(ids), stops) if piece)
+
+    def chat(
+        self, messages: str | Sequence[Message], max_new_tokens: int = 256, temperature: float = 0.0, **sampling
+    ) -> str:
+        """Answer a conversation, [{"role": "user", "content": "Hello"}, …], or one question given as a string.
+
+        Greedy unless told otherwise; `sampling` takes what `generate` takes.
+        """
+        return "".join(self.stream_chat(messages, max_new_tokens, temperature, **sampling)).strip()
+
+    def stream_chat(
+        self, messages: str | Sequence[Message], max_new_tokens: int = 256, temperature: float = 0.0, **sampling
+    ) -> Iterator[str]:
+        """`chat`, piece by piece as the text comes."""
+        return self.stream(self.render_chat(messages), max_new_tokens, temperature, **sampling)
+
+    def render_chat(self, messages: str | Sequence[Message]) -> str:
+        """The conversation as the one text that the model really reads."""
+        if self.chat_template is None:
+            raise ValueError("this model brings no chat template: use generate(prompt)")
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        return render_chat(self.chat_template, messages)
+
+    def trace(self, prompt: str) -> Trace:
+        """Send the prompt through the model one stage at a time, and keep what every stage made.
+
+        Raises:
+            ValueError: the prompt is empty, or longer than 256 tokens.
+        """
+        return trace(self, prompt)
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """The prompt's token ids.
+
+        Raises:
+            ValueError: there are none.
+        """
+        ids = self.tokenizer.encode(prompt)
+        if not ids:
+            raise ValueError("the prompt is empty: the model needs at least one token to continue from")
+        return ids
+
+    def likeliest(self, probabilities: Float[Tensor, " vocab"], k: int) -> list[tuple[str, float]]:
+        """The k tokens with the largest probabilities, as text, the largest first."""
+        if not (isinstance(k, int) and k >= 1):
+            raise ValueError(f"k must be a whole number of at least 1, got {k}")
+        values, ids = probabilities.topk(min(k, len(probabilities)))
+        return [(self.tokenizer.token_text(id), value) for id, value in zip(ids.tolist(), values.tolist(), strict=True)]
+
+    def _decode(self, ids: Iterator[int]) -> Iterator[str]:
+        decoder = self.tokenizer.stream()
+        for id in ids:
+            yield decoder.push(id)
+        yield decoder.finish()

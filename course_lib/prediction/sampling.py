@@ -1,0 +1,97 @@
+"""Choosing the next token: functions from logits to logits (what they rule out becomes −inf), then one choice.
+
+Sources: top-p, Holtzman et al. 2020; min-p, Nguyen et al. 2024; repetition penalty, Keskar et al. 2019.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from course_lib.prediction.logits import softmax
+
+Logits = Float[Tensor, "*batch vocab"]
+
+
+def temperature(logits: Logits, t: float) -> Logits:
+    """Divide by t: below 1 the favourites gain, above 1 the outsiders do.
+
+    Raises:
+        ValueError: t is not above 0 (greedy choice is its own function).
+    """
+    if not 0 < t < float("inf"):
+        raise ValueError(f"temperature must be above 0 and finite (0 stands for the greedy choice), got {t}")
+    return logits / t
+
+
+def top_k(logits: Logits, k: int) -> Logits:
+    """Keep the k largest (and whatever ties with the last of them).
+
+    Raises:
+        ValueError: k is not a whole number of at least 1.
+    """
+    if not (isinstance(k, int) and k >= 1):
+        raise ValueError(f"top_k must be a whole number of at least 1, got {k}")
+    smallest_kept = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < smallest_kept, -torch.inf)
+
+
+def top_p(logits: Logits, p: float) -> Logits:
+    """Keep the fewest tokens, likeliest first, whose probabilities reach p: the one that crosses p is kept.
+
+    Raises:
+        ValueError: p is not in (0, 1].
+    """
+    _check_fraction("top_p", p)
+    if p == 1:
+        return logits
+    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
+    probabilities = softmax(ordered)
+    before = probabilities.cumsum(dim=-1) - probabilities  # what the likelier ones hold already
+    removed = (before >= p).scatter(-1, order, before >= p)
+    return logits.masked_fill(removed, -torch.inf)
+
+
+def min_p(logits: Logits, p: float) -> Logits:
+    """Keep the tokens at least p times as likely as the likeliest.
+
+    Raises:
+        ValueError: p is not in (0, 1].
+    """
+    _check_fraction("min_p", p)
+    probabilities = softmax(logits)
+    return logits.masked_fill(probabilities < p * probabilities.max(dim=-1, keepdim=True).values, -torch.inf)
+
+
+def repetition_penalty(logits: Logits, ids: Int[Tensor, "*batch position"], penalty: float) -> Logits:
+    """Make every token that is in `ids` less likely: its score is divided by the penalty, or multiplied if negative.
+
+    Raises:
+        ValueError: penalty is not above 0.
+    """
+    if not 0 < penalty < float("inf"):
+        raise ValueError(f"repetition_penalty must be above 0 and finite (1 changes nothing), got {penalty}")
+    seen = logits.gather(-1, ids)
+    return logits.scatter(-1, ids, torch.where(seen > 0, seen / penalty, seen * penalty))
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must be in (0, 1], got {value}")
+
+
+def greedy(logits: Logits) -> Int[Tensor, "*batch"]:
+    """The id with the largest score; of several equally large ones, the lowest id."""
+    largest = logits == logits.max(dim=-1, keepdim=True).values
+    ids = torch.arange(logits.shape[-1], device=logits.device)
+    return torch.where(largest, ids, logits.shape[-1]).min(dim=-1).values
+
+
+def draw(logits: Float[Tensor, " vocab"], generator: torch.Generator) -> int:
+    """Draw one id with the probabilities that the logits give.
+
+    One uniform number from the generator picks a point on the line on which each token has a stretch as long as its
+    probability. Computed on the CPU in float64, so that a seed gives the same token on every machine.
+    """
+    ends = softmax(logits.detach().cpu().double()).cumsum(dim=-1)
+    point = torch.rand((), generator=generator, dtype=torch.float64) * ends[-1]
+    return int(torch.searchsorted(ends, point, right=True).clamp(max=int(torch.isfinite(logits).nonzero()[-1])))

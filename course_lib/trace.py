@@ -1,0 +1,129 @@
+"""Send one prompt through a model stage by stage, and keep what every stage made."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from course_lib.prediction.logits import softmax
+from course_lib.prediction.sampling import greedy
+
+if TYPE_CHECKING:
+    from course_lib.llm import LLM
+
+LIMIT = 256  # tokens; the attention weights of all layers and heads then take 71 MB for SmolLM2
+KEPT = 50  # of the likeliest next tokens, their texts
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the journey: its phase (1, 2 or 3), how long it took, and the size of what it made."""
+
+    name: str
+    phase: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Everything that a prompt turned into on its way through the model, on the CPU."""
+
+    prompt: str
+    raw_bytes: bytes
+    ids: list[int]
+    tokens: list[str]  # each id as text
+    embeddings: Float[Tensor, "position d_model"]
+    residual_stream: Float[Tensor, "layer position d_model"]  # 0 is what enters block 1, i what leaves block i
+    attention: Float[Tensor, "layer heads query key"]
+    logits: Float[Tensor, " vocab"]  # for the token after the prompt
+    probabilities: Float[Tensor, " vocab"]
+    chosen_id: int  # the greedy choice
+    chosen_token: str
+    guesses: list[tuple[str, float]]  # the likeliest token, were the model to stop after 0, 1, …, N blocks
+    stages: list[Stage]
+    likeliest: list[tuple[str, float]] = field(repr=False)
+
+    def top(self, k: int = 10) -> list[tuple[str, float]]:
+        """The k likeliest next tokens (k up to 50) and their probabilities."""
+        if not 1 <= k <= KEPT:
+            raise ValueError(f"k must be from 1 to {KEPT}, got {k}")
+        return self.likeliest[:k]
+
+
+@torch.no_grad()
+def trace(llm: "LLM", prompt: str) -> Trace:
+    """Run the stages one at a time, each timed.
+
+    Raises:
+        ValueError: the prompt is empty, or longer than LIMIT tokens.
+    """
+    model, config = llm.transformer, llm.transformer.config
+    device = model.token_embedding.weight.device
+    stages: list[Stage] = []
+
+    def run(name: str, phase: int, make: Callable[[], Made]) -> Made:
+        started = time.perf_counter()
+        made = make()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        stages.append(Stage(name, phase, time.perf_counter() - started, size_in_bytes(made)))
+        return made
+
+    if len(llm.prompt_ids(prompt)) > LIMIT:
+        raise ValueError(
+            f"the prompt has {len(llm.prompt_ids(prompt))} tokens; a trace keeps every attention weight "
+            f"({config.n_layers} × {config.n_heads} × tokens²) and takes at most {LIMIT} tokens"
+        )
+    raw_bytes = run("text → bytes", 1, lambda: prompt.encode("utf-8"))
+    ids = run("bytes → token ids", 1, lambda: torch.tensor([llm.prompt_ids(prompt)], device=device))
+    embeddings = run("ids → embeddings", 1, lambda: model.embed(ids))
+    angles = run("positions", 1, lambda: model.angles(0, ids.shape[1]))
+
+    def blocks() -> tuple[Tensor, Tensor]:
+        stream, attention = [embeddings], []
+        for block in model.blocks:
+            x, weights = block(stream[-1], angles, weights=True)
+            stream.append(x)
+            attention.append(weights)
+        return torch.cat(stream), torch.cat(attention)
+
+    residual_stream, attention = run(f"{config.n_layers} blocks", 2, blocks)
+    logits = run("logits", 3, lambda: model.unembed(model.final_norm(residual_stream[-1, -1])))
+    probabilities = run("softmax", 3, lambda: softmax(logits))
+    chosen = run("choice", 3, lambda: int(greedy(logits)))
+
+    if_stopped_here = softmax(model.unembed(model.final_norm(residual_stream[:, -1])))
+    return Trace(
+        prompt=prompt,
+        raw_bytes=raw_bytes,
+        ids=ids[0].tolist(),
+        tokens=[llm.tokenizer.token_text(id) for id in ids[0].tolist()],
+        embeddings=embeddings[0].cpu(),
+        residual_stream=residual_stream.cpu(),
+        attention=attention.cpu(),
+        logits=logits.cpu(),
+        probabilities=probabilities.cpu(),
+        chosen_id=chosen,
+        chosen_token=llm.tokenizer.token_text(chosen),
+        guesses=[llm.likeliest(row, 1)[0] for row in if_stopped_here],
+        stages=stages,
+        likeliest=llm.likeliest(probabilities, KEPT),
+    )
+
+
+def size_in_bytes(made: object) -> int:
+    """How much memory the numbers of a stage's result take; an int counts as one 8-byte number."""
+    if isinstance(made, Tensor):
+        return made.nbytes
+    if isinstance(made, bytes):
+        return len(made)
+    if isinstance(made, tuple):
+        return sum(map(size_in_bytes, made))
+    return 8 if isinstance(made, int) else 0

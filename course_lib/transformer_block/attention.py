@@ -1,0 +1,119 @@
+"""Self-attention: each token gathers what it needs from itself and the tokens before it.
+
+Source: Vaswani et al. 2017, section 3.2; grouped-query attention: Ainslie et al. 2023.
+"""
+
+import math
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from course_lib.config import TransformerConfig
+from course_lib.input_processing.positions import rotate
+from course_lib.transformer_block.linear import Linear
+
+
+def causal_mask(n_query: int, n_key: int | None = None, device=None) -> Bool[Tensor, "query key"]:
+    """True where a query may look at a key: at itself and the past.
+
+    With more keys than queries the queries are the *last* ones: the keys before them came out of a cache.
+    """
+    n_key = n_query if n_key is None else n_key
+    return torch.ones(n_query, n_key, dtype=torch.bool, device=device).tril(diagonal=n_key - n_query)
+
+
+def repeat_kv(x: Float[Tensor, "batch kv_heads key d_head"], n_heads: int) -> Float[Tensor, "batch heads key d_head"]:
+    """Give every query head its key (or value) head: kv head 0 serves the first n_heads/kv_heads query heads."""
+    return x.repeat_interleave(n_heads // x.shape[1], dim=1)
+
+
+def scaled_dot_product_attention(
+    query: Float[Tensor, "*batch query d_head"],
+    key: Float[Tensor, "*batch key d_head"],
+    value: Float[Tensor, "*batch key d_head"],
+    mask: Bool[Tensor, "query key"] | None = None,
+) -> tuple[Float[Tensor, "*batch query d_head"], Float[Tensor, "*batch query key"]]:
+    """softmax(query · keyᵀ / √d_head) · value, and the weights that the softmax gave.
+
+    Each row of weights sums to 1: how much of each token's value the query takes. A query that may look at nothing
+    takes nothing: its weights and its result are 0.
+    """
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights = scores.softmax(dim=-1)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, 0.0)
+    return weights @ value, weights
+
+
+class Cache(Protocol):
+    """What attention asks of a KV cache: keep these new keys and values, hand back all there are."""
+
+    length: int  # positions kept so far
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+class MultiHeadAttention(nn.Module):
+    """Several attentions side by side, each on its own slice of d_head numbers; their results are mixed by `output`."""
+
+    def __init__(self, config: TransformerConfig, layer: int):
+        super().__init__()
+        self.layer, self.n_heads, self.n_kv_heads = layer, config.n_heads, config.n_kv_heads
+        self.d_head, self.rope_pairs = config.d_head, config.rope_pairs
+        self.query = Linear(config.d_model, config.n_heads * config.d_head, config.bias)
+        self.key = Linear(config.d_model, config.n_kv_heads * config.d_head, config.bias)
+        self.value = Linear(config.d_model, config.n_kv_heads * config.d_head, config.bias)
+        self.output = Linear(config.n_heads * config.d_head, config.d_model, config.bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch position d_model"],
+        angles: Float[Tensor, "position pair"] | None = None,
+        cache: Cache | None = None,
+        weights: bool = False,
+    ) -> tuple[Float[Tensor, "batch position d_model"], Float[Tensor, "batch heads query key"] | None]:
+        """The mixed result, and the attention weights if they are asked for (the fused operation never forms them).
+
+        `angles` are RoPE's, None for a model without it. With a `cache`, x holds only the positions that are new.
+        """
+        query = self._split(self.query(x), self.n_heads)
+        key = self._split(self.key(x), self.n_kv_heads)
+        value = self._split(self.value(x), self.n_kv_heads)
+        if angles is not None:
+            query, key = rotate(query, angles, self.rope_pairs), rotate(key, angles, self.rope_pairs)
+        if cache is not None:
+            key, value = cache.append(self.layer, key, value)
+
+        mixed, table = attend(query, key, value, weights)
+        return self.output(mixed.transpose(1, 2).flatten(2)), table
+
+    def _split(self, x: Tensor, n_heads: int) -> Tensor:  # (batch, position, n·d_head) → (batch, n, position, d_head)
+        return x.unflatten(-1, (n_heads, self.d_head)).transpose(1, 2)
+
+
+def attend(
+    query: Float[Tensor, "batch heads query d_head"],
+    key: Float[Tensor, "batch kv_heads key d_head"],
+    value: Float[Tensor, "batch kv_heads key d_head"],
+    weights: bool = False,
+) -> tuple[Float[Tensor, "batch heads query d_head"], Float[Tensor, "batch heads query key"] | None]:
+    """Causal attention: from scratch where the weights are wanted, else by PyTorch's fused operation.
+
+    This is the one place where the way to compute attention is chosen.
+    """
+    n_heads, n_query, n_key = query.shape[1], query.shape[2], key.shape[2]
+    if weights:
+        mask = causal_mask(n_query, n_key, query.device)
+        return scaled_dot_product_attention(query, repeat_kv(key, n_heads), repeat_kv(value, n_heads), mask)
+    # The fused operation's own is_causal counts from the first key: right only when no key came out of a cache.
+    square = n_query == n_key
+    mask = None if square or n_query == 1 else causal_mask(n_query, n_key, query.device)
+    mixed = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=square and n_query > 1, enable_gqa=n_heads != key.shape[1]
+    )
+    return mixed, None

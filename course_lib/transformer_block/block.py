@@ -1,0 +1,32 @@
+"""One transformer block: attention, then the feed-forward network, each *added* to the residual stream."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from course_lib.config import TransformerConfig
+from course_lib.transformer_block.attention import Cache, MultiHeadAttention
+from course_lib.transformer_block.feed_forward import feed_forward
+from course_lib.transformer_block.normalization import norm
+
+
+class Block(nn.Module):
+    """Pre-norm, as in GPT-2 and Llama: each part reads a normalized copy of the stream and adds its result to it."""
+
+    def __init__(self, config: TransformerConfig, layer: int):
+        super().__init__()
+        self.attention_norm = norm(config)
+        self.attention = MultiHeadAttention(config, layer)
+        self.feed_forward_norm = norm(config)
+        self.feed_forward = feed_forward(config)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch position d_model"],
+        angles: Float[Tensor, "position pair"] | None = None,
+        cache: Cache | None = None,
+        weights: bool = False,
+    ) -> tuple[Float[Tensor, "batch position d_model"], Float[Tensor, "batch heads query key"] | None]:
+        """The stream after this block, and its attention weights if they are asked for."""
+        gathered, table = self.attention(self.attention_norm(x), angles, cache, weights)
+        x = x + gathered
+        return x + self.feed_forward(self.feed_forward_norm(x)), table

@@ -1,0 +1,88 @@
+"""The whole stack: embeddings in, N blocks, logits out. GPT-2 and Llama are two configurations of it.
+
+ids (batch, position) → embed → block 1 … block N → final norm → unembed → logits (batch, position, vocab)
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from course_lib.config import TransformerConfig
+from course_lib.input_processing.embeddings import embed
+from course_lib.input_processing.positions import rotation_angles
+from course_lib.transformer_block.attention import Cache
+from course_lib.transformer_block.block import Block
+from course_lib.transformer_block.linear import Linear, linear
+from course_lib.transformer_block.normalization import norm
+
+
+class Table(nn.Module):
+    """One learned vector per row: per token of the vocabulary, or per position."""
+
+    def __init__(self, rows: int, d_model: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, d_model))
+        nn.init.normal_(self.weight, std=0.02)
+
+
+class Transformer(nn.Module):
+    """A decoder-only transformer."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        self.token_embedding = Table(config.vocab_size, config.d_model)
+        if config.positions == "learned":
+            self.position_embedding = Table(config.context_length, config.d_model)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.final_norm = norm(config)
+        if not config.tie_embeddings:
+            self.output_head = Linear(config.d_model, config.vocab_size, bias=False)
+
+    def embed(self, ids: Int[Tensor, "batch position"], start: int = 0) -> Float[Tensor, "batch position d_model"]:
+        """What enters the first block. `start` is the position of the first id.
+
+        Raises:
+            ValueError: the ids reach past the context, or there are none.
+        """
+        end = start + ids.shape[1]
+        if ids.shape[1] == 0:
+            raise ValueError("ids is empty: the model needs at least one token")
+        if end > self.config.context_length:
+            raise ValueError(f"{end} tokens do not fit into the model's context of {self.config.context_length}")
+        x = embed(ids, self.token_embedding.weight)
+        if self.config.positions == "learned":
+            x = x + self.position_embedding.weight[start:end]
+        return x
+
+    def angles(self, start: int, end: int) -> Float[Tensor, "position pair"] | None:
+        """RoPE's angles for positions start to end − 1; None for a model without it."""
+        if self.config.positions != "rope":
+            return None
+        positions = torch.arange(start, end, device=self.token_embedding.weight.device)
+        return rotation_angles(positions, self.config.d_head, self.config.rope_theta)
+
+    def hidden_states(
+        self, ids: Int[Tensor, "batch position"], cache: Cache | None = None
+    ) -> Float[Tensor, "batch position d_model"]:
+        """The residual stream after the last block and the final norm. With a cache, ids holds only the new tokens."""
+        start = 0 if cache is None else cache.length
+        x, angles = self.embed(ids, start), self.angles(start, start + ids.shape[1])
+        for block in self.blocks:
+            x, _ = block(x, angles, cache)
+        return self.final_norm(x)
+
+    def unembed(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        """One score per token of the vocabulary: the dot product with its vector."""
+        table = self.token_embedding if self.config.tie_embeddings else self.output_head
+        return linear(hidden, table.weight)
+
+    def forward(
+        self, ids: Int[Tensor, "batch position"], cache: Cache | None = None
+    ) -> Float[Tensor, "batch position vocab"]:
+        """Logits for the token that follows each position."""
+        return self.unembed(self.hidden_states(ids, cache))
+
+    def n_parameters(self) -> int:
+        """How many numbers the model learned; a tied embedding counts once."""
+        return sum(parameter.numel() for parameter in self.parameters())
