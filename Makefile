@@ -1,0 +1,71 @@
+# `make install`, then `make lab`. Windows, and macOS without make: README.md has the same steps.
+
+PYTHON ?= python3
+TORCH ?=
+LAB_ARGS ?=
+TEST_ARGS ?=
+
+# python -m …, not the scripts beside it: those break where the path is long or has spaces
+VENV := .venv/bin/python
+FIRST_LESSON := 00_prompt_to_response.ipynb
+ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.PHONY: help install lab fetch test bench
+
+help:
+	@echo "make install   make .venv and install the course; TORCH=cpu, cu130, auto chooses torch's build"
+	@echo "make lab       install, fetch the data, open JupyterLab; LAB_ARGS=--no-browser on a server"
+	@echo "make fetch     install, fetch the data"
+	@echo "make test      install, fetch the data, run all tests; TEST_ARGS=… goes to pytest"
+	@echo "make bench     install, fetch the data, measure speed against peers"
+
+install: .venv/installed
+	@:
+
+# default_url: the address printed for a browser elsewhere opens the lesson too
+lab: fetch
+	$(VENV) -m jupyterlab --ip=127.0.0.1 $(ROOT) --LabApp.default_url=/lab/tree/$(FIRST_LESSON) \
+	  $(LAB_ARGS) notebooks/$(FIRST_LESSON)
+
+fetch: install
+	$(VENV) -m course_lib fetch
+
+test: .venv/installed-test fetch
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+
+bench: .venv/installed-test fetch
+	$(VENV) -m tests.benchmarks
+
+# A stamp is touched last, so an install that failed or was stopped is done again.
+.venv/installed: requirements.txt pyproject.toml | .venv/bin/pip
+	@if [ -z "$(TORCH)" ] && [ "$$(uname)" = Linux ] && [ ! -e /proc/driver/nvidia ] \
+	  && ! command -v nvidia-smi >/dev/null && ! $(VENV) -m pip show -q torch 2>/dev/null; then \
+	  echo "No NVIDIA GPU here: if the torch that follows is a CUDA build of several GB, stop, and run \`make install TORCH=cpu\`."; \
+	fi
+	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt -e .
+	@touch $@
+
+.venv/installed-test: .venv/installed requirements-test.txt
+	$(VENV) -m pip install --disable-pip-version-check -r requirements-test.txt
+	@touch $@
+
+# pip comes last into a new environment: without it, it is not whole
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "The course needs Python 3.11 or newer, and $(PYTHON) is not: name another, \`make install PYTHON=python3.12\`."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv module: on Debian and Ubuntu, \`apt-get install python3-venv\`, then run this again."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# uv knows where PyTorch keeps its builds; all but torch itself still comes from pip's own registry
+ifneq ($(TORCH),)
+.venv/installed: .venv/torch-$(TORCH)
+.venv/torch-$(TORCH): requirements.txt | .venv/bin/pip
+	$(VENV) -m pip install --disable-pip-version-check --quiet 'uv>=0.9'
+	@echo "torch, the $(TORCH) build:"
+	@.venv/bin/uv pip install --python $(VENV) --reinstall --no-deps \
+	  --torch-backend=$(TORCH) '$(shell grep '^torch==' requirements.txt)' || { \
+	  echo "torch for TORCH=$(TORCH) could not be installed (see above): without TORCH, \`make install\` takes pip's own build."; exit 1; }
+	@rm -f .venv/torch-*
+	@touch $@
+endif
