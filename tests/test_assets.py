@@ -146,8 +146,9 @@ def server(course, monkeypatch):
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self):
+            drip = course.drip.is_set()  # before the count, which tests wait for
             course.requests[Path(self.path).name] += 1
-            if course.drip.is_set() and self.path.endswith(".whl"):
+            if drip and self.path.endswith(".whl"):
                 self.send_response(200)
                 self.send_header("Content-Length", str(course.wheel.stat().st_size))
                 self.end_headers()
@@ -320,7 +321,12 @@ def test_a_truncated_archive(course):
 
 def test_a_download_that_breaks_off(course, server):
     course.drip.set()
-    threading.Timer(0.5, course.drip.clear).start()
+
+    def break_off():
+        wait_for(lambda: course.requests[course.wheel.name])
+        course.drip.clear()
+
+    threading.Thread(target=break_off).start()
     with pytest.raises(AssetError, match="could not be fetched from"):
         course.path()
     assert course.left() == []
