@@ -40,7 +40,7 @@ class Trace:
     ids: list[int]
     tokens: list[str]  # each id as text
     embeddings: Float[Tensor, "position d_model"]
-    residual_stream: Float[Tensor, "layer position d_model"]  # 0 is what enters block 1, i what leaves block i
+    residual_stream: Float[Tensor, "depth position d_model"]  # 0 is what enters block 1, i what leaves block i
     attention: Float[Tensor, "layer heads query key"]
     logits: Float[Tensor, " vocab"]  # for the token after the prompt
     probabilities: Float[Tensor, " vocab"]

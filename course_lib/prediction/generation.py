@@ -98,7 +98,6 @@ def chooser(
     return choose
 
 
-@torch.no_grad()
 def generate_ids(
     transformer: Transformer,
     prompt: Sequence[int],
@@ -128,8 +127,10 @@ def generate_ids(
     cache = KVCache(transformer.config, length, device=device) if use_cache else None
     new = ids  # prefill: all at once
     while len(ids) < length:
-        hidden = transformer.hidden_states(torch.tensor([new], device=device), cache)
-        chosen = choose(transformer.unembed(hidden[0, -1]), ids)
+        with torch.no_grad():
+            hidden = transformer.hidden_states(torch.tensor([new], device=device), cache)
+            logits = transformer.unembed(hidden[0, -1])
+        chosen = choose(logits, ids)
         if chosen in stop_ids:
             return
         ids.append(chosen)

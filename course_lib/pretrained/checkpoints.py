@@ -85,7 +85,7 @@ def _fill(config: TransformerConfig, read: Callable[[str], tuple[Tensor, str]], 
     return transformer.eval()
 
 
-def _stored(theirs: str, where: dict) -> Tensor:
+def _stored(theirs: str, where: dict) -> tuple[Tensor, str]:
     bare = theirs.split(".", 1)[1]  # a checkpoint of the base model alone has no "transformer." or "model." in front
     for name in (theirs, bare):
         if name in where:

@@ -28,11 +28,10 @@ class GGUF:
         """The tensor called `name` in float32, outermost dimension first.
 
         Raises:
-            KeyError: the file has no tensor of that name.
-            ValueError: it is stored in a form that is not read here.
+            ValueError: the file has no tensor of that name, or stores it in a form that is not read here.
         """
         if name not in self.tensors:
-            raise KeyError(f"{self.path.name} has no tensor {name!r}; it has {', '.join(list(self.tensors)[:4])}, …")
+            raise ValueError(f"{self.path.name} has no tensor {name!r}; it has {', '.join(list(self.tensors)[:4])}, …")
         stored = self.tensors[name]
         if stored.tensor_type not in DEQUANTIZE:
             raise ValueError(

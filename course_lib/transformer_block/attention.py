@@ -4,7 +4,7 @@ Source: Vaswani et al. 2017, section 3.2; grouped-query attention: Ainslie et al
 """
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,7 @@ def scaled_dot_product_attention(
     return weights @ value, weights
 
 
+@runtime_checkable
 class Cache(Protocol):
     """What attention asks of a KV cache: keep these new keys and values, hand back all there are."""
 

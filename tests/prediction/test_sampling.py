@@ -1,0 +1,113 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import generation as hf
+
+from course_lib.prediction import sampling
+from course_lib.prediction.logits import softmax
+
+INF = float("inf")
+NONE = torch.zeros(1, 1, dtype=torch.long)
+
+
+def random_logits(seed, vocab=300):
+    return torch.randn(2, vocab, generator=torch.Generator().manual_seed(seed)) * 4
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**31))
+def test_softmax_equals_torch(seed):
+    logits = random_logits(seed)
+    torch.testing.assert_close(softmax(logits), logits.softmax(-1))
+    torch.testing.assert_close(softmax(logits + 1e4), logits.softmax(-1), atol=1e-3, rtol=1e-3)  # no overflow
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.05, 5), st.integers(1, 400), st.floats(0.01, 0.999), st.floats(0.001, 1))
+def test_each_method_equals_transformers(seed, t, k, p, m):
+    logits = random_logits(seed)
+    pairs = [
+        (sampling.temperature(logits, t), hf.TemperatureLogitsWarper(t)),
+        (sampling.top_k(logits, k), hf.TopKLogitsWarper(k)),
+        (sampling.top_p(logits, p), hf.TopPLogitsWarper(p)),
+        (sampling.min_p(logits, m), hf.MinPLogitsWarper(m)),
+    ]
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs(NONE, logits.clone()))
+    ids = torch.randint(300, (2, 20), generator=torch.Generator().manual_seed(seed))
+    penalised = hf.RepetitionPenaltyLogitsProcessor(1 + m)(ids, logits.clone())
+    torch.testing.assert_close(sampling.repetition_penalty(logits, ids, 1 + m), penalised)
+
+
+def kept(logits):
+    return torch.isfinite(logits).nonzero().flatten().tolist()
+
+
+def test_top_p_keeps_the_token_that_crosses_p():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    assert kept(sampling.top_p(logits, 0.4)) == [0]
+    assert kept(sampling.top_p(logits, 0.6)) == [0, 1]
+    assert kept(sampling.top_p(logits, 0.81)) == [0, 1, 2]
+    assert kept(sampling.top_p(logits, 1e-9)) == [0]
+    assert torch.equal(sampling.top_p(logits, 1), logits)
+
+
+def test_ties_infinities_and_a_one_token_vocabulary():
+    ties = torch.tensor([1.0, 3.0, 3.0, 3.0, 0.0])
+    assert int(sampling.greedy(ties)) == 1
+    assert kept(sampling.top_k(ties, 1)) == [1, 2, 3]  # nothing tells them apart
+    assert kept(sampling.top_p(ties, 0.5)) == [1, 2]  # two of three hold half: the lower ids first
+    ruled_out = torch.tensor([-INF, 2.0, -INF, 1.0])
+    for method, setting in ((sampling.top_k, 3), (sampling.top_p, 0.999), (sampling.min_p, 0.01)):
+        assert kept(method(ruled_out, setting)) == [1, 3]
+    one = torch.tensor([-2.5])
+    assert sampling.draw(one, torch.Generator()) == 0 == int(sampling.greedy(one))
+    assert sampling.top_k(one, 5).tolist() == sampling.top_p(one, 0.1).tolist() == [-2.5]
+
+
+def test_repetition_penalty_counts_a_repeated_id_once():
+    logits = torch.tensor([2.0, -2.0, 1.0])
+    once = sampling.repetition_penalty(logits, torch.tensor([0, 1]), 2.0)
+    assert once.tolist() == [1.0, -4.0, 1.0]
+    assert torch.equal(once, sampling.repetition_penalty(logits, torch.tensor([0, 0, 0, 1, 1]), 2.0))
+
+
+def test_draws_follow_the_probabilities():
+    """Chi-square over 100,000 draws; 27.9 is passed by chance once in a thousand at 9 degrees of freedom."""
+    logits = torch.randn(12, generator=torch.Generator().manual_seed(5))
+    logits[[3, 11]] = -INF
+    source, n = torch.Generator().manual_seed(7), 100_000
+    counts = torch.bincount(torch.tensor([sampling.draw(logits, source) for _ in range(n)]), minlength=12)
+    expected = softmax(logits) * n
+    assert counts[[3, 11]].tolist() == [0, 0]
+    possible = expected > 0
+    assert ((counts - expected)[possible] ** 2 / expected[possible]).sum() < 27.9
+
+
+def test_a_draw_at_the_very_end_of_the_line_is_a_possible_token(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **kind: torch.tensor(1.0, dtype=torch.float64))
+    assert sampling.draw(torch.tensor([0.0, 1.0, -INF, -INF]), torch.Generator()) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "sentence"),
+    [
+        ("temperature", 0.0, "temperature must be above 0"),
+        ("temperature", -1.0, "temperature must be above 0 .*, got -1"),
+        ("temperature", float("nan"), "temperature must be above 0 .*, got nan"),
+        ("temperature", INF, "temperature must be above 0 and finite"),
+        ("top_k", 0, "top_k must be a whole number of at least 1, got 0"),
+        ("top_p", 0.0, r"top_p must be in \(0, 1\], got 0"),
+        ("top_p", 1.5, r"top_p must be in \(0, 1\], got 1.5"),
+        ("min_p", -0.1, r"min_p must be in \(0, 1\], got -0.1"),
+    ],
+)
+def test_settings_out_of_range_are_a_sentence(method, setting, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        getattr(sampling, method)(torch.zeros(3), setting)
+
+
+def test_a_penalty_out_of_range_is_a_sentence():
+    with pytest.raises(ValueError, match="repetition_penalty must be above 0"):
+        sampling.repetition_penalty(torch.zeros(3), torch.tensor([0]), 0.0)

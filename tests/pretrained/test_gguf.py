@@ -1,0 +1,102 @@
+import gguf
+import numpy as np
+import pytest
+import torch
+
+from course_lib import assets
+from course_lib.pretrained.checkpoints import transformer_from_gguf
+from course_lib.pretrained.gguf import read_gguf
+
+
+@pytest.fixture(scope="module")
+def real():
+    return read_gguf(assets.path("smollm2-135m"))
+
+
+def write(path, tensors, **metadata):
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, value in metadata.items():
+        writer.add_string(name, value)
+    for name, (data, kind) in tensors.items():
+        writer.add_tensor(name, data, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_every_real_tensor_equals_the_gguf_packages(real):
+    kinds = set()
+    for name, stored in real.tensors.items():
+        oracle = gguf.dequantize(stored.data, stored.tensor_type)
+        assert np.array_equal(real.tensor(name).numpy(), oracle), name
+        kinds.add(stored.tensor_type.name)
+    assert kinds == {"Q4_1", "Q8_0", "F32"} and len(real.tensors) == 272
+
+
+@pytest.mark.parametrize("kind", ["Q4_1", "Q8_0", "F32", "F16"])
+def test_each_kind_on_random_numbers(tmp_path, kind):
+    kind = gguf.GGMLQuantizationType[kind]
+    weights = np.random.default_rng(0).normal(size=(6, 96)).astype(np.float32)
+    stored = gguf.quantize(weights, kind)
+    file = read_gguf(write(tmp_path / "a.gguf", {"w": (stored, kind)}))
+    ours = file.tensor("w")
+    assert ours.shape == (6, 96) and ours.dtype == torch.float32
+    assert np.array_equal(ours.numpy(), gguf.dequantize(stored, kind))
+    assert np.abs(ours.numpy() - weights).max() < 0.3
+
+
+def test_metadata(real):
+    assert real.metadata["llama.block_count"] == 30
+    assert len(real.metadata["tokenizer.ggml.tokens"]) == 49_152
+    assert real.metadata["tokenizer.ggml.pre"] == "smollm"
+
+
+def test_a_truncated_file_is_one_sentence(tmp_path):
+    whole = assets.path("smollm2-135m").read_bytes()
+    for length in (5, 20, 200, 5_000, 400_000, 1_000_000, 1_784_000, 2_000_000, len(whole) - 1):
+        cut = tmp_path / "cut.gguf"
+        cut.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"cut.gguf ends too early to be a whole GGUF file"):
+            read_gguf(cut)
+
+
+def test_not_a_gguf_file(tmp_path):
+    (tmp_path / "a.gguf").write_bytes(b"PK\x03\x04 something else")
+    with pytest.raises(ValueError, match="not a GGUF file"):
+        read_gguf(tmp_path / "a.gguf")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        read_gguf(tmp_path / "b.gguf")
+
+
+def test_what_is_not_read_is_said(tmp_path):
+    kind = gguf.GGMLQuantizationType.Q5_0
+    file = read_gguf(write(tmp_path / "a.gguf", {"w": (gguf.quantize(np.zeros((1, 32), np.float32), kind), kind)}))
+    with pytest.raises(ValueError, match="stored as Q5_0, which is not read here: use a file with Q4_1"):
+        file.tensor("w")
+    with pytest.raises(ValueError, match="has no tensor 'v'"):
+        file.tensor("v")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"general.architecture": "mamba"}, "holds a 'mamba' model"),
+        ({"llama.rope.scaling.type": "yarn"}, "stretches its rotary positions"),
+        ({"llama.expert_count": 8}, "mixture of experts"),
+        ({"llama.rope.dimension_count": 32}, "rotates a part of each head only"),
+        ({"llama.embedding_length": None}, "lacks llama.embedding_length"),
+        ({"llama.feed_forward_length": 1000}, r"has the shape \(1536, 576\) where .* needs \(1000, 576\)"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(real, change, sentence):
+    altered = type(real)(real.path, real.metadata | change, real.tensors)
+    with pytest.raises(ValueError, match=sentence):
+        transformer_from_gguf(altered)
+
+
+def test_a_tensor_without_a_place_is_refused(real):
+    tensors = real.tensors | {"blk.0.attn_q.bias": real.tensors["blk.0.attn_norm.weight"]}
+    with pytest.raises(ValueError, match=r"1 stored tensors have no place in this model, blk.0.attn_q.bias first"):
+        transformer_from_gguf(type(real)(real.path, real.metadata, tensors))
