@@ -139,16 +139,17 @@ def generate_ids(
 
 
 def stop_at(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """Pass text on up to the first stop string, which may begin in one piece and end in another.
+    """Pass text on up to the stop string that is complete first; it may begin in one piece and end in another.
 
     Text that could be the beginning of a stop string is held back until it is known not to be.
     """
     held = ""
     for piece in pieces:
         held += piece
-        found = [position for stop in stops if (position := held.find(stop)) >= 0]
+        found = [(start + len(stop), start) for stop in stops if (start := held.find(stop)) >= 0]
         if found:
-            yield held[: min(found)]
+            _, start = min(found)
+            yield held[:start]
             return
         keep = max((n for stop in stops for n in range(len(stop)) if held.endswith(stop[:n])), default=0)
         yield held[: len(held) - keep]

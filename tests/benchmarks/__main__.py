@@ -1,0 +1,97 @@
+"""Speed against peers, side by side in one run: `make bench`. It prints ratios; nothing here can fail a test.
+
+Every pair is measured in alternation, several times, and the best of each counts: what else runs on the machine
+disturbs both alike.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+THREADS = 2
+ROUNDS = 3
+
+
+def best_of(*contestants: Callable[[], object]) -> list[float]:
+    """The shortest time of each, in seconds, over ROUNDS rounds in turn."""
+    times = [[] for _ in contestants]
+    for _ in range(ROUNDS):
+        for contestant, taken in zip(contestants, times, strict=True):
+            started = time.perf_counter()
+            contestant()
+            taken.append(time.perf_counter() - started)
+    return [min(taken) for taken in times]
+
+
+def decode(table: Table) -> None:
+    """Greedy decoding at batch 1 in float32, the prompt's prefill taken off."""
+    from transformers import AutoModelForCausalLM
+
+    from course_lib import assets, load
+    from course_lib.prediction.generation import chooser, generate_ids
+
+    file = assets.path("smollm2-135m")
+    started = time.perf_counter()
+    llm = load("smollm2-135m", on="cpu")
+    loading = time.perf_counter() - started
+    started = time.perf_counter()
+    peer = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32).eval()
+    peer_loading = time.perf_counter() - started
+    table.add_row("load the GGUF file", f"{loading:.1f} s", "transformers", f"{peer_loading:.1f} s")
+
+    ids = llm.tokenizer.encode("The dog ran up the")
+    batch, greedy = torch.tensor([ids]), chooser(temperature=0)
+
+    def ours(n):
+        return lambda: list(generate_ids(llm.transformer, ids, greedy, n))
+
+    def theirs(n):
+        settings = dict(do_sample=False, pad_token_id=2, eos_token_id=None, max_new_tokens=n, min_new_tokens=n)
+        return lambda: peer.generate(batch, attention_mask=torch.ones_like(batch), **settings)
+
+    n = 64
+    one, peer_one, many, peer_many = best_of(ours(1), theirs(1), ours(n + 1), theirs(n + 1))
+    per_token, peer_per_token = ((many - one) / n, (peer_many - peer_one) / n)
+    compare(table, "decode one token", per_token, "transformers", peer_per_token, "ms", 1e3)
+
+    prompt = torch.randint(49_152, (1, 512), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        prefill, peer_prefill = best_of(
+            lambda: llm.transformer.hidden_states(prompt), lambda: peer.model(prompt).last_hidden_state
+        )
+    compare(table, "prefill 512 tokens", prefill, "transformers", peer_prefill, "ms", 1e3)
+
+
+def encode(table: Table) -> None:
+    """Encoding 5 MB of English, word cache cold, one thread."""
+    import tiktoken
+
+    from course_lib import assets
+    from course_lib.pretrained.vocabularies import load_tokenizer
+
+    text = "".join(path.read_text("utf-8") for path in assets.paths("shakespeare"))
+    peer_ranks = load_tokenizer("gpt2").token_ids
+    pattern = load_tokenizer("gpt2").pattern
+    peer = tiktoken.Encoding("gpt2", pat_str=pattern, mergeable_ranks=peer_ranks, special_tokens={})
+    cold, peer_cold = best_of(lambda: load_tokenizer("gpt2").encode(text), lambda: peer.encode_ordinary(text))
+    compare(table, "encode 5 MB of Shakespeare", cold, "tiktoken (Rust)", peer_cold, "s", 1)
+
+
+def compare(table: Table, what: str, ours: float, peer: str, theirs: float, unit: str, scale: float) -> None:
+    ratio = theirs / ours
+    table.add_row(what, f"{ours * scale:.1f} {unit}", peer, f"{theirs * scale:.1f} {unit}", f"{ratio:.2f} ×")
+
+
+def main() -> None:
+    torch.set_num_threads(THREADS)
+    table = Table("", "ours", "peer", "peer's", "as fast as the peer", title=f"{THREADS} threads, best of {ROUNDS}")
+    decode(table)
+    encode(table)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
