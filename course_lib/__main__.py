@@ -10,6 +10,9 @@ try:
 except ImportError:  # the doctor must still be able to say so
     typer = None
 
+DEFAULT = "smollm2-135m"
+Model = Annotated[str, typer and typer.Option(help="A model's name, a .gguf file, or a Hugging Face folder.")]
+
 
 def doctor() -> None:
     """Say what is missing or wrong on this machine, and what to do about it."""
@@ -29,7 +32,51 @@ def fetch(
     print(f"{len(files)} files ({size / 1e6:.0f} MB) present and verified in {assets.data_folder()}")
 
 
-COMMANDS = (doctor, fetch)
+def trace(prompt: Annotated[str, typer.Argument(help="The text to send through.")], model: Model = DEFAULT) -> None:
+    """Send a prompt through the model and show every stage of its journey."""
+    from course_lib import load
+    from course_lib.visuals.terminal import print_trace
+
+    llm = load(model)
+    llm.trace(prompt)  # a first run pays for what later ones find ready: its times would mislead
+    print_trace(llm.trace(prompt))
+
+
+def chat(model: Model = DEFAULT, temperature: float = 0.0, top_p: float | None = None, seed: int | None = None) -> None:
+    """Talk with the model. An empty line ends it, /new starts afresh, Ctrl-C cuts an answer short."""
+    from course_lib import load
+
+    llm, messages = load(model), []
+    print("Ask something. An empty line ends the conversation, /new starts afresh.")
+    while said := _next_line():
+        if said == "/new":
+            messages = []
+            continue
+        messages.append({"role": "user", "content": said})
+        answer = ""
+        try:
+            for piece in llm.stream_chat(messages, temperature=temperature, top_p=top_p, seed=seed):
+                print(piece, end="", flush=True)
+                answer += piece
+        except KeyboardInterrupt:
+            print(" …", end="")
+        except ValueError as error:  # the conversation outgrew the context, say: what was said before is kept
+            print(f"{error}, or type /new")
+            messages.pop()
+            continue
+        print()
+        messages.append({"role": "assistant", "content": answer})
+
+
+def _next_line() -> str:
+    try:
+        return input("\nyou> ").strip()
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return ""
+
+
+COMMANDS = (doctor, fetch, trace, chat)
 
 
 def main() -> None:

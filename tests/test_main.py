@@ -76,3 +76,62 @@ def test_it_runs_as_a_module_without_importing_torch():
     code += "except SystemExit: print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip().endswith("False")
+
+
+@pytest.fixture
+def at_the_prompt(monkeypatch, capsys, smollm2):
+    """`course`, on the model that is loaded already, with these lines typed."""
+    monkeypatch.setattr("course_lib.load", lambda name: smollm2, raising=False)
+
+    def run(*arguments, typed=()):
+        lines = iter(typed)
+        monkeypatch.setattr("builtins.input", lambda prompt: next(lines, ""))
+        return course(monkeypatch, capsys, *arguments)
+
+    return run
+
+
+def test_trace_prints_the_three_phases(at_the_prompt):
+    status, out, _ = at_the_prompt("trace", "The dog ran up the")
+    assert status == 0
+    for expected in ("1 · Input processing", "2 · Transformer block", "3 · Prediction and generation"):
+        assert expected in out
+    assert "18 bytes → 5 tokens → 5 vectors of 576 numbers" in out
+    assert "' hill'      23.8%" in out and "← chosen" in out
+    assert "30 blocks" in out and "The dog ran up the hill" in out
+
+
+def test_trace_of_odd_text(at_the_prompt):
+    status, out, _ = at_the_prompt("trace", "[bold]🐕\n\t[/nothing] " * 12)
+    assert status == 0 and "the last 16 of" in out
+    status, _, err = at_the_prompt("trace", "")
+    assert status == 1 and "the prompt is empty" in err
+
+
+QUESTION = "What is the capital of France?"
+ANSWER = "The capital of France is Paris."
+
+
+def test_chat_answers_and_remembers(at_the_prompt, smollm2, monkeypatch):
+    heard, real = [], smollm2.stream_chat
+    monkeypatch.setattr(
+        smollm2, "stream_chat", lambda messages, **s: heard.append(len(messages)) or real(messages, **s)
+    )
+    status, out, _ = at_the_prompt("chat", typed=[QUESTION, QUESTION, "/new", QUESTION])
+    assert status == 0 and out.count(ANSWER) >= 2
+    assert heard == [1, 3, 1]
+
+
+def test_chat_survives_what_cannot_be_answered(at_the_prompt):
+    status, out, _ = at_the_prompt("chat", typed=["word " * 9000, QUESTION])
+    assert status == 0 and "the model's context holds 8192" in out and ANSWER in out
+
+
+def test_an_answer_cut_short_by_ctrl_c_is_not_the_end(at_the_prompt, smollm2, monkeypatch):
+    def interrupted(messages, **settings):
+        yield "The capital"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(smollm2, "stream_chat", interrupted)
+    status, out, _ = at_the_prompt("chat", typed=["one", "two"])
+    assert status == 0 and out.count("The capital …") == 2

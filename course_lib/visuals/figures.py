@@ -32,6 +32,7 @@ from course_lib.visuals.style import (
     sequential,
     text_on,
 )
+from course_lib.visuals.words import duration, percent, size_in_words
 
 WIDTH = 9.0  # inches: 864 CSS pixels, what a notebook cell has room for
 DIMENSIONS_SHOWN = 64
@@ -458,17 +459,13 @@ def _draw_probabilities(axes: Axes, tokens, probabilities, chosen, truth=None) -
             clip_on=False,
         )
     for place, token in enumerate(tokens):
-        note = _percent(probabilities[place])
+        note = percent(probabilities[place])
         if truth is not None:
-            note += f"  (truth {_percent(truth[place])})"
+            note += f"  (truth {percent(truth[place])})"
         if token == chosen:
             note += "  ← chosen"
         _beside(axes, note, reach[place], place)
     _bare_bars(axes, [_label(token, 1.25) for token in tokens], reach.max())
-
-
-def _percent(probability: float) -> str:
-    return "<0.1%" if 0 < probability < 0.0005 else f"{100 * probability:.1f}%"
 
 
 def _beside(axes: Axes, note: str, x: float, y: float) -> None:
@@ -507,27 +504,13 @@ def stage_times(
     figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * len(names)))
     axes = figure.add_subplot()
     axes.barh(range(len(names)), seconds, height=0.72, color=colours)
-    for place, (duration, size) in enumerate(zip(seconds, bytes_, strict=True)):
-        _beside(axes, f"{_time(duration)} · {_size(size)}", duration, place)
+    for place, (taken, size) in enumerate(zip(seconds, bytes_, strict=True)):
+        _beside(axes, f"{duration(taken)} · {size_in_words(size)}", taken, place)
     _bare_bars(axes, [_prose(name) for name in names], seconds.max())
     axes.set_title(_prose(title))
     keys = [Patch(color=phase(n).strong, label=phase(n).heading) for n in sorted(set(phases))]
     figure.legend(handles=keys, loc="outside lower left", ncols=len(keys))
     return figure
-
-
-def _time(seconds: float) -> str:
-    for unit, scale in (("s", 1), ("ms", 1e3)):
-        if seconds * scale >= 1:
-            return f"{seconds * scale:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"
-
-
-def _size(number: int) -> str:
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= scale:
-            return f"{number / scale:.3g} {unit}"
-    return f"{number} bytes" if number != 1 else "1 byte"
 
 
 XRAY_TOKENS = 7  # positions shown: the last ones of a longer prompt

@@ -1,0 +1,22 @@
+"""Numbers as a reader takes them in."""
+
+
+def percent(probability: float) -> str:
+    """0.2383 → "23.8%"."""
+    return "<0.1%" if 0 < probability < 0.0005 else f"{100 * probability:.1f}%"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that fits: 0.00123 → "1.23 ms"."""
+    for unit, scale in (("s", 1), ("ms", 1e3)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def size_in_words(number: int) -> str:
+    """Bytes in the unit that fits: 11520 → "11.5 kB"."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= scale:
+            return f"{number / scale:.3g} {unit}"
+    return f"{number} bytes" if number != 1 else "1 byte"
