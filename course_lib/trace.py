@@ -39,6 +39,7 @@ class Trace:
     raw_bytes: bytes
     ids: list[int]
     tokens: list[str]  # each id as text
+    token_bytes: list[bytes]  # each id's own bytes; together they are raw_bytes
     embeddings: Float[Tensor, "position d_model"]
     residual_stream: Float[Tensor, "depth position d_model"]  # 0 is what enters block 1, i what leaves block i
     attention: Float[Tensor, "layer heads query key"]
@@ -105,6 +106,7 @@ def trace(llm: "LLM", prompt: str) -> Trace:
         raw_bytes=raw_bytes,
         ids=ids[0].tolist(),
         tokens=[llm.tokenizer.token_text(id) for id in ids[0].tolist()],
+        token_bytes=[llm.tokenizer.token_bytes(id) for id in ids[0].tolist()],
         embeddings=embeddings[0].cpu(),
         residual_stream=residual_stream.cpu(),
         attention=attention.cpu(),

@@ -12,6 +12,7 @@ def trace(smollm2):
 def test_every_stage_has_its_shape(trace):
     assert trace.raw_bytes == b"The dog ran up the"
     assert trace.tokens == ["The", " dog", " ran", " up", " the"] and len(trace.ids) == 5
+    assert b"".join(trace.token_bytes) == trace.raw_bytes
     assert trace.embeddings.shape == (5, 576)
     assert trace.residual_stream.shape == (31, 5, 576)
     assert trace.attention.shape == (30, 9, 5, 5)

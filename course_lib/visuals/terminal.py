@@ -30,7 +30,7 @@ def _input(trace: Trace) -> RenderableType:
     )
     for token, id, vector in list(zip(trace.tokens, trace.ids, trace.embeddings, strict=True))[-TOKENS_SHOWN:]:
         numbers = " ".join(f"{value:+.3f}" for value in vector[:4].tolist())
-        table.add_row(Text(repr(token)), str(id), Text(token.encode().hex(" ")), f"{numbers} …")
+        table.add_row(Text(repr(token)), str(id), Text(own_bytes.hex(" ")), f"{numbers} …")
     left_out = [Text(f"(the last {TOKENS_SHOWN} of {n} tokens)")] if n > TOKENS_SHOWN else []
     return Group(
         Text(f"{len(trace.raw_bytes)} bytes → {n} tokens → {n} vectors of {d_model} numbers"), table, *left_out
