@@ -25,16 +25,15 @@ def print_trace(trace: Trace, console: Console | None = None) -> None:
 
 def _input(trace: Trace) -> RenderableType:
     n, d_model = trace.embeddings.shape
-    table = Table(
-        "token", "id", "its bytes", f"its vector (the first 4 of {d_model} numbers)", box=None, pad_edge=False
-    )
-    for token, id, vector in list(zip(trace.tokens, trace.ids, trace.embeddings, strict=True))[-TOKENS_SHOWN:]:
+    table = Table("token", "id", "its bytes", "its vector (the first 4 numbers)", box=None, pad_edge=False)
+    rows = list(zip(trace.tokens, trace.ids, trace.token_bytes, trace.embeddings, strict=True))
+    for token, id, own_bytes, vector in rows[-TOKENS_SHOWN:]:
         numbers = " ".join(f"{value:+.3f}" for value in vector[:4].tolist())
         table.add_row(Text(repr(token)), str(id), Text(own_bytes.hex(" ")), f"{numbers} …")
-    left_out = [Text(f"(the last {TOKENS_SHOWN} of {n} tokens)")] if n > TOKENS_SHOWN else []
-    return Group(
-        Text(f"{len(trace.raw_bytes)} bytes → {n} tokens → {n} vectors of {d_model} numbers"), table, *left_out
-    )
+    note = f"{len(trace.raw_bytes)} bytes → {n} tokens → {n} vectors of {d_model} numbers"
+    if n > TOKENS_SHOWN:
+        note += f" (the last {TOKENS_SHOWN} tokens shown)"
+    return Group(Text(note), table)
 
 
 def _blocks(trace: Trace) -> RenderableType:
