@@ -31,14 +31,21 @@ def _one_vector(x: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(slices, vector).view(*x.shape[:-1], -1)
 
 
+def learned(*shape: int) -> nn.Parameter:
+    """A weight to be learned. It starts from small random numbers: normal, standard deviation 0.02 (GPT-2's choice)."""
+    weight = nn.Parameter(torch.empty(shape))
+    if not weight.is_meta:  # on "meta" a checkpoint fills it, and drawing there would cost two seconds of imports
+        nn.init.normal_(weight, std=0.02)
+    return weight
+
+
 class Linear(nn.Module):
     """A learned matrix product: weight (d_out, d_in) and, for GPT-2, a bias (d_out,)."""
 
     def __init__(self, d_in: int, d_out: int, bias: bool):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(d_out, d_in))
+        self.weight = learned(d_out, d_in)
         self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
-        nn.init.normal_(self.weight, std=0.02)  # GPT-2's choice
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         return linear(x, self.weight, self.bias)

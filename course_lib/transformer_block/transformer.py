@@ -12,7 +12,7 @@ from course_lib.input_processing.embeddings import embed
 from course_lib.input_processing.positions import rotation_angles
 from course_lib.transformer_block.attention import Cache
 from course_lib.transformer_block.block import Block
-from course_lib.transformer_block.linear import Linear, linear
+from course_lib.transformer_block.linear import Linear, learned, linear
 from course_lib.transformer_block.normalization import norm
 
 
@@ -21,8 +21,7 @@ class Table(nn.Module):
 
     def __init__(self, rows: int, d_model: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, d_model))
-        nn.init.normal_(self.weight, std=0.02)
+        self.weight = learned(rows, d_model)
 
 
 class Transformer(nn.Module):

@@ -15,8 +15,8 @@ LESSONS = Path(__file__).parents[2] / "notebooks"
 def execute(path: Path) -> None:
     """Run one notebook top to bottom in its own folder, and keep its outputs. An error in a cell stops here."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=300, record_timing=False, resources={"metadata": {"path": path.parent}})
-    client.execute()
+    settings = dict(timeout=300, record_timing=False, coalesce_streams=True)
+    NotebookClient(notebook, resources={"metadata": {"path": path.parent}}, **settings).execute()
     normalise(notebook, path.stem)
     nbformat.write(notebook, path)
 

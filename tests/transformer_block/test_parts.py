@@ -1,5 +1,6 @@
 """Normalization, feed-forward activations, matrix products: each from-scratch function against PyTorch's."""
 
+import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -44,3 +45,8 @@ def test_the_faster_way_is_really_taken_for_one_vector(monkeypatch):
         linear.linear(torch.randn(1, 2, 8), weight)
     linear.linear(torch.randn(1, 1, 8), weight)  # while training, gradients are wanted: PyTorch's own path
     assert len(calls) == 1
+
+
+def test_shapes_in_signatures_are_really_checked_here():
+    with pytest.raises(jaxtyping.TypeCheckError, match="d_model"):
+        rms_norm(torch.randn(2, 8), torch.ones(1))  # would broadcast without a word

@@ -1,0 +1,100 @@
+"""What nbval does not see: it compares the outputs that are there, so they must be there, and readable."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LESSONS = sorted((Path(__file__).parents[2] / "notebooks").rglob("[0-9]*.ipynb"))
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+
+
+def read(path):
+    return json.loads(path.read_text("utf-8"))["cells"]
+
+
+def code(path):
+    return [cell for cell in read(path) if cell["cell_type"] == "code"]
+
+
+@pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
+def lesson(request):
+    return request.param
+
+
+def test_there_are_lessons():
+    assert [path.stem for path in LESSONS][:1] == ["00_prompt_to_response"]
+
+
+def test_every_cell_was_run_once_and_in_order(lesson):
+    """nbval passes a notebook without outputs: it finds nothing to compare."""
+    cells = code(lesson)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert outputs and all(output["output_type"] != "error" for output in outputs)
+    assert [cell["id"] for cell in read(lesson)] == [f"{lesson.stem[:2]}-{i:02}" for i in range(len(read(lesson)))]
+
+
+def test_most_of_what_is_printed_is_compared(lesson):
+    printing = [cell for cell in code(lesson) if cell["outputs"]]
+    ignored = [cell for cell in printing if "nbval-ignore-output" in cell["metadata"].get("tags", [])]
+    assert len(ignored) <= 0.15 * len(printing)
+    for cell in ignored:
+        assert "not compared" in cell["source"][0], "a cell whose output is not compared says why in its first line"
+
+
+def test_every_picture_has_a_text_equivalent(lesson):
+    for cell in code(lesson):
+        for output in cell["outputs"]:
+            for kind in set(PICTURES) & set(output.get("data", {})):
+                alt = output["metadata"][kind]["alt"]
+                assert len(alt) > 30 and "".join(output["data"]["text/plain"]).strip()
+
+
+def test_no_picture_comes_from_elsewhere(lesson):
+    text = lesson.read_text("utf-8")
+    assert "](http" not in text or "![" not in text
+    assert 'src=\\"http' not in text and "url(http" not in text
+
+
+def test_small_enough_to_read(lesson):
+    assert lesson.stat().st_size < 2_000_000
+    assert max(len(cell["source"]) for cell in code(lesson)) <= 30
+
+
+OFFLINE = """
+import fcntl, pathlib, socket, struct, sys
+import nbformat
+from nbclient import NotebookClient
+
+UP, RUNNING, SET_FLAGS = 0x1, 0x40, 0x8914
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:  # a kernel and its client talk over loopback
+    fcntl.ioctl(any_socket, SET_FLAGS, struct.pack("16sh14x", b"lo", UP | RUNNING))
+try:
+    socket.create_connection(("192.0.2.1", 80), timeout=1)  # an address that no one has, in a network that is not there
+except OSError as error:
+    print("network:", error.strerror)
+path = pathlib.Path(sys.argv[1])
+NotebookClient(nbformat.read(path, 4), timeout=300, resources={"metadata": {"path": path.parent}}).execute()
+print("ran to its end")
+"""
+
+
+def test_lesson_00_runs_with_the_network_cut_off():
+    """In a network namespace of its own, where nothing but loopback exists."""
+    unshare = shutil.which("unshare")
+    cut = [unshare or "unshare", "--map-root-user", "--net"]
+    if not unshare or subprocess.run([*cut, "true"], capture_output=True).returncode:
+        pytest.skip("this machine cannot cut the network off for one process (Linux's unshare)")
+    done = subprocess.run(
+        [*cut, sys.executable, "-c", OFFLINE, str(LESSONS[0])],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == ["network: Network is unreachable", "ran to its end"]
