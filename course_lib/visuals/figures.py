@@ -322,8 +322,10 @@ def guess_by_layer(
     """
     figure = Figure(figsize=(WIDTH, 3.4))
     axes = figure.add_subplot()
-    _draw_guesses(axes, guesses, room=0.9)
-    axes.set_title(_prose(title), pad=78)
+    longest = max((_text_inches(visible(token), 8.5) for _, token, _ in guesses), default=0)
+    room = min(0.9, longest + 0.15)
+    _draw_guesses(axes, guesses, room)
+    axes.set_title(_prose(title), pad=72 * room + 13)
     axes.set_xlabel("stopped after block")
     return figure
 

@@ -4,6 +4,7 @@ The data (which boxes, which lessons light them) comes first, the drawing after 
 three phases, read from top to bottom; the loop runs below them, training above.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -110,9 +111,11 @@ class JourneyMap:
     svg: str
     alt: str
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        data = {"image/svg+xml": self.svg, "text/plain": self.alt}
-        return data, {"image/svg+xml": {"alt": self.alt}}
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        # An <img>, not image/svg+xml: JupyterLab shows the latter only in notebooks it trusts, and gives it no alt text.
+        source = b64encode(self.svg.encode()).decode()
+        image = f'<img alt={quoteattr(self.alt)} src="data:image/svg+xml;base64,{source}">'
+        return {"text/html": image, "text/plain": self.alt}
 
 
 def lit_by(here: str) -> frozenset[str]:

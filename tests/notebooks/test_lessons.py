@@ -50,9 +50,12 @@ def test_most_of_what_is_printed_is_compared(lesson):
 def test_every_picture_has_a_text_equivalent(lesson):
     for cell in code(lesson):
         for output in cell["outputs"]:
-            for kind in set(PICTURES) & set(output.get("data", {})):
+            data = output.get("data", {})
+            for kind in set(PICTURES) & set(data):
                 alt = output["metadata"][kind]["alt"]
-                assert len(alt) > 30 and "".join(output["data"]["text/plain"]).strip()
+                assert len(alt) > 30 and "".join(data["text/plain"]).strip()
+            html = "".join(data.get("text/html", ""))
+            assert html.count("<img") == html.count('<img alt="') and 'alt=""' not in html
 
 
 def test_no_picture_comes_from_elsewhere(lesson):

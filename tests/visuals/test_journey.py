@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from base64 import b64decode
 from itertools import pairwise
 
 import pytest
@@ -149,9 +150,12 @@ def test_a_card_of_its_own_lies_under_everything():
 
 def test_what_a_notebook_gets():
     shown = journey_map("05")
-    data, metadata = shown._repr_mimebundle_()
-    assert data == {"image/svg+xml": shown.svg, "text/plain": shown.alt}
-    assert metadata == {"image/svg+xml": {"alt": shown.alt}}
+    data = shown._repr_mimebundle_()
+    assert set(data) == {"text/html", "text/plain"} and data["text/plain"] == shown.alt
+    image = ET.fromstring(data["text/html"].replace(">", "/>"))
+    assert image.tag == "img" and image.get("alt") == shown.alt
+    kind, source = image.get("src").split(",")
+    assert kind == "data:image/svg+xml;base64" and b64decode(source).decode() == shown.svg
     assert shown.alt.startswith("Course map, you are here: lesson 05, self-attention. ")
 
 
