@@ -10,7 +10,7 @@ VENV := .venv/bin/python
 FIRST_LESSON := 00_prompt_to_response.ipynb
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help install lab fetch test bench
+.PHONY: help install lab fetch test bench notebooks
 
 help:
 	@echo "make install   make .venv and install the course; TORCH=cpu, cu130, auto chooses torch's build"
@@ -18,6 +18,7 @@ help:
 	@echo "make fetch     install, fetch the data"
 	@echo "make test      install, fetch the data, run all tests; TEST_ARGS=… goes to pytest"
 	@echo "make bench     install, fetch the data, measure speed against peers"
+	@echo "make notebooks run the lessons again and keep their outputs"
 
 install: .venv/installed
 	@:
@@ -35,6 +36,9 @@ test: .venv/installed-test fetch
 
 bench: .venv/installed-test fetch
 	$(VENV) -m tests.benchmarks
+
+notebooks: .venv/installed-test fetch
+	$(VENV) -m tests.notebooks.execute
 
 # A stamp is touched last, so an install that failed or was stopped is done again.
 .venv/installed: requirements.txt pyproject.toml | .venv/bin/pip

@@ -112,7 +112,7 @@ class JourneyMap:
     alt: str
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        # An <img>, not image/svg+xml: JupyterLab shows the latter only in notebooks it trusts, and gives it no alt text.
+        # An <img>, not image/svg+xml: that one JupyterLab shows in trusted notebooks only, and without its alt text
         source = b64encode(self.svg.encode()).decode()
         image = f'<img alt={quoteattr(self.alt)} src="data:image/svg+xml;base64,{source}">'
         return {"text/html": image, "text/plain": self.alt}
