@@ -1,1 +1,0 @@
-"""The texts that the course trains and tests on."""
