@@ -114,7 +114,7 @@ def generate_ids(
     Raises:
         ValueError: the prompt is empty or leaves no room in the context.
     """
-    context, device = transformer.config.context_length, transformer.token_embedding.weight.device
+    context, weight = transformer.config.context_length, transformer.token_embedding.weight
     if not prompt:
         raise ValueError("the prompt is empty: the model needs at least one token to continue from")
     if len(prompt) >= context:
@@ -124,11 +124,11 @@ def generate_ids(
         )
     ids = list(prompt)
     length = min(len(ids) + max_new_tokens, context)
-    cache = KVCache(transformer.config, length, device=device) if use_cache else None
+    cache = KVCache(transformer.config, length, device=weight.device, dtype=weight.dtype) if use_cache else None
     new = ids  # prefill: all at once
     while len(ids) < length:
         with torch.no_grad():
-            hidden = transformer.hidden_states(torch.tensor([new], device=device), cache)
+            hidden = transformer.hidden_states(torch.tensor([new], device=weight.device), cache)
             logits = transformer.unembed(hidden[0, -1])
         chosen = choose(logits, ids)
         if chosen in stop_ids:

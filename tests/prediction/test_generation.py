@@ -43,6 +43,11 @@ def test_each_step_runs_only_the_new_token(tiny, monkeypatch):
     assert seen == [3, 1, 1, 1]
 
 
+def test_half_precision_generates_too(tiny):
+    transformer = tiny().to(torch.bfloat16)
+    assert len(list(generate_ids(transformer, [1, 2], GREEDY, 5))) == 5
+
+
 def test_bad_prompts_are_a_sentence(tiny):
     transformer = tiny()
     with pytest.raises(ValueError, match="the prompt is empty"):
