@@ -1,15 +1,19 @@
-"""`make notebooks`: run the lessons again and write them back, so that a diff shows what changed for the reader.
+"""`make notebooks`: run the lessons whose code changed and write them back, so that a diff shows what changed.
 
-No execution times, no volatile ids: the same run gives the same bytes.
+No execution times, no volatile ids: the same run gives the same bytes. `--all` runs every lesson, which a change in
+course_lib may ask for (nbval says so: the stored outputs then differ).
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
-LESSONS = Path(__file__).parents[2] / "notebooks"
+FOLDER = Path(__file__).parents[2] / "notebooks"
+LESSONS = sorted(path for path in FOLDER.rglob("[0-9]*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(path: Path) -> None:
@@ -18,11 +22,16 @@ def execute(path: Path) -> None:
     before = {cell.source: cell.get("outputs") for cell in notebook.cells}
     settings = dict(timeout=300, record_timing=False, coalesce_streams=True)
     NotebookClient(notebook, resources={"metadata": {"path": path.parent}}, **settings).execute()
-    for cell in notebook.cells:  # what differs from run to run (times) stays as it was until its cell changes
-        if "nbval-ignore-output" in cell.metadata.get("tags", []) and before[cell.source]:
-            cell.outputs = before[cell.source]
+    for cell in notebook.cells:
+        if "nbval-ignore-output" in cell.metadata.get("tags", []):
+            _settle(cell, before[cell.source])
     normalise(notebook, path.stem)
     nbformat.write(notebook, path)
+
+
+def _settle(cell: nbformat.NotebookNode, outputs: list | None) -> None:
+    """What differs from run to run (times) stays as it was until its cell changes; a widget's model id never stays."""
+    cell.outputs = [output for output in outputs or cell.outputs if WIDGET not in output.get("data", {})]
 
 
 def normalise(notebook: nbformat.NotebookNode, stem: str) -> None:
@@ -31,6 +40,7 @@ def normalise(notebook: nbformat.NotebookNode, stem: str) -> None:
         cell.id = f"{stem[:2]}-{index:02}"
     notebook.metadata = nbformat.from_dict(
         {
+            "course": {"executed": fingerprint(notebook)},
             "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         }
@@ -38,7 +48,22 @@ def normalise(notebook: nbformat.NotebookNode, stem: str) -> None:
     nbformat.validate(notebook)
 
 
+def fingerprint(notebook: nbformat.NotebookNode) -> str:
+    """What the outputs came from: a hash of the code cells, in order."""
+    code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+def is_current(path: Path) -> bool:
+    """Whether the outputs came from the code that is there now."""
+    notebook = nbformat.read(path, as_version=4)
+    return notebook.metadata.get("course", {}).get("executed") == fingerprint(notebook)
+
+
 if __name__ == "__main__":
-    for path in map(Path, sys.argv[1:]) if sys.argv[1:] else sorted(LESSONS.rglob("[0-9]*.ipynb")):
+    for path in LESSONS:
+        if "--all" not in sys.argv and is_current(path):
+            print(f"{path.name}: nothing changed")
+            continue
         execute(path)
         print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")

@@ -5,11 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
+import nbformat
 import pytest
 
-LESSONS = sorted((Path(__file__).parents[2] / "notebooks").rglob("[0-9]*.ipynb"))
+from notebooks import execute
+
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 
 
@@ -21,13 +22,13 @@ def code(path):
     return [cell for cell in read(path) if cell["cell_type"] == "code"]
 
 
-@pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
+@pytest.fixture(params=execute.LESSONS, ids=lambda path: path.stem)
 def lesson(request):
     return request.param
 
 
 def test_there_are_lessons():
-    assert [path.stem for path in LESSONS][:1] == ["00_prompt_to_response"]
+    assert [path.stem for path in execute.LESSONS][:1] == ["00_prompt_to_response"]
 
 
 def test_every_cell_was_run_once_and_in_order(lesson):
@@ -37,6 +38,7 @@ def test_every_cell_was_run_once_and_in_order(lesson):
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert outputs and all(output["output_type"] != "error" for output in outputs)
     assert [cell["id"] for cell in read(lesson)] == [f"{lesson.stem[:2]}-{i:02}" for i in range(len(read(lesson)))]
+    assert execute.is_current(lesson), "a code cell was changed after the run: `make notebooks`"
 
 
 def test_most_of_what_is_printed_is_compared(lesson):
@@ -69,6 +71,38 @@ def test_small_enough_to_read(lesson):
     assert max(len(cell["source"]) for cell in code(lesson)) <= 30
 
 
+def small(tmp_path, *sources):
+    path = tmp_path / "07_small.ipynb"
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[-1].metadata["tags"] = ["nbval-ignore-output"]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_a_lesson_run_again_is_the_same_to_the_byte(tmp_path):
+    path = small(tmp_path, "print(1)\nprint(2)", "import time\nprint(time.time())")
+    assert not execute.is_current(path)
+    execute.execute(path)
+    once = path.read_bytes()
+    assert execute.is_current(path)
+    execute.execute(path)
+    assert path.read_bytes() == once
+
+    notebook = nbformat.read(path, 4)
+    assert [cell.id for cell in notebook.cells] == ["07-00", "07-01"]
+    assert [output.text for output in notebook.cells[0].outputs] == ["1\n2\n"]
+    notebook.cells[0].source = "print(3)"
+    nbformat.write(notebook, path)
+    assert not execute.is_current(path)
+
+
+def test_a_widgets_model_id_is_not_kept(tmp_path):
+    path = small(tmp_path, "print(1)", "import ipywidgets\nipywidgets.IntSlider()")
+    execute.execute(path)
+    assert nbformat.read(path, 4).cells[1].outputs == []
+    assert b"model_id" not in path.read_bytes()
+
+
 OFFLINE = """
 import fcntl, pathlib, socket, struct, sys
 import nbformat
@@ -94,7 +128,7 @@ def test_lesson_00_runs_with_the_network_cut_off():
     if not unshare or subprocess.run([*cut, "true"], capture_output=True).returncode:
         pytest.skip("this machine cannot cut the network off for one process (Linux's unshare)")
     done = subprocess.run(
-        [*cut, sys.executable, "-c", OFFLINE, str(LESSONS[0])],
+        [*cut, sys.executable, "-c", OFFLINE, str(execute.LESSONS[0])],
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
