@@ -32,6 +32,22 @@ def fetch(
     print(f"{len(files)} files ({size / 1e6:.0f} MB) present and verified in {assets.data_folder()}")
 
 
+def workspace() -> None:
+    """Make your own copy of the lessons, or bring it up to date. What you have edited is never overwritten."""
+    from course_lib.classroom.workspace import copy_folder, copy_lessons
+
+    for file, what in copy_lessons():
+        print(f"{file}: {what}")
+    print(f"Your copy of the lessons is up to date in {copy_folder()}")
+
+
+def homework(lesson: Annotated[str, typer and typer.Argument(help="A lesson's name: 00_prompt_to_response.")]) -> None:
+    """For instructors: release a lesson as homework. nbgrader_config.py tells how to grade what comes back."""
+    from course_lib.classroom.grading import release
+
+    print(f"To hand out: {release(lesson)}")
+
+
 def trace(prompt: Annotated[str, typer.Argument(help="The text to send through.")], model: Model = DEFAULT) -> None:
     """Send a prompt through the model and show every stage of its journey."""
     from course_lib import load
@@ -76,7 +92,7 @@ def _next_line() -> str:
         return ""
 
 
-COMMANDS = (doctor, fetch, trace, chat)
+COMMANDS = (doctor, fetch, workspace, homework, trace, chat)
 
 
 def main() -> None:

@@ -1,0 +1,191 @@
+"""notebooks/ → workspace/: the learner's own copy of every lesson, with solutions and outputs cleared.
+
+What a learner wrote is never overwritten. A copy counts as edited where a cell's source differs from what was
+written here: running or saving it changes only outputs and metadata, and those come back by running.
+
+    the copy is …           and the lesson …    then
+    not there               is any              it is written (a deleted copy comes back: that is how to start afresh)
+    not edited              has changed         it is replaced
+    edited                  has changed         the new one is put beside it: NAME.updated.ipynb (or .updated-2.ipynb …)
+    edited or not           is the same         nothing happens
+
+A version put beside an edited copy and deleted there stays deleted: it was seen. Files that are not copies, or copies
+of a lesson that the course no longer has, are not touched.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+LESSONS = ROOT / "notebooks"
+
+
+class WorkspaceError(RuntimeError):
+    """The learner's copy cannot be made; the message says why and what to do."""
+
+
+class Change(NamedTuple):
+    """One line of the report: what happened to `file`."""
+
+    file: str
+    what: str
+
+
+def copy_folder() -> Path:
+    """Where the learner's copy is: COURSE_WORKSPACE, else the repository's workspace/."""
+    named = os.environ.get("COURSE_WORKSPACE")
+    return Path(named).expanduser().resolve() if named else ROOT / "workspace"
+
+
+def lesson_names(lessons: Path = LESSONS) -> list[str]:
+    """Every lesson's path below `lessons`, in order."""
+    found = (path.relative_to(lessons) for path in lessons.rglob("[0-9]*.ipynb"))
+    return sorted(path.as_posix() for path in found if ".ipynb_checkpoints" not in path.parts)
+
+
+def copy_lessons(lessons: Path = LESSONS, workspace: Path | None = None) -> list[Change]:
+    """Bring every lesson's copy up to date, and say what changed; safe to stop and to run again at any moment.
+
+    Raises WorkspaceError, in one sentence, where the workspace cannot be written or no lesson is found.
+    """
+    from filelock import FileLock, Timeout
+
+    workspace = workspace or copy_folder()
+    names = lesson_names(lessons)
+    if not names:
+        raise WorkspaceError(f"there are no lessons in {lessons}: run this from the course's repository")
+    if workspace.resolve().is_relative_to(lessons.resolve()):
+        raise WorkspaceError(
+            f"the workspace cannot be among the lessons themselves ({workspace}): choose another folder"
+        )
+    if workspace.exists() and not workspace.is_dir():
+        raise WorkspaceError(f"{workspace} is a file, and the learner's copy needs a folder there: move it away")
+    ours = workspace / ".course"
+    try:
+        ours.mkdir(parents=True, exist_ok=True)
+        with FileLock(ours / "copies.lock", timeout=20):
+            copies, changes = _read(ours / "copies.json")
+            for name in names:
+                if change := _bring(name, lessons, workspace, copies):
+                    changes.append(change)
+        return changes
+    except Timeout:
+        raise WorkspaceError(
+            f"another process is writing {workspace}: wait for it to end, then run this again"
+        ) from None
+    except OSError as error:
+        where = error.filename2 or error.filename or workspace
+        raise WorkspaceError(f"the learner's copy cannot be written: {where}: {error.strerror}") from error
+
+
+def learners_version(lesson: Path) -> bytes:
+    """The lesson as a learner gets it: cell for cell what `nbgrader generate_assignment` releases."""
+    from nbconvert.exporters import NotebookExporter
+    from nbgrader import preprocessors as nbgrader
+    from traitlets.config import Config
+
+    exporter = NotebookExporter(config=Config(Exporter={"default_preprocessors": []}))
+    for step in (
+        nbgrader.LockCells,
+        nbgrader.ClearSolutions,
+        nbgrader.ClearOutput,
+        nbgrader.CheckCellMetadata,
+        nbgrader.ClearHiddenTests,
+        nbgrader.ClearMarkScheme,
+        nbgrader.ComputeChecksums,  # last: a checksum is of what the learner sees
+    ):
+        exporter.register_preprocessor(step, enabled=True)
+    text, _ = exporter.from_filename(str(lesson))
+    return text.rstrip("\n").encode() + b"\n"
+
+
+# ---- one lesson ----------------------------------------------------------------------------------
+
+
+def _bring(name: str, lessons: Path, workspace: Path, copies: dict[str, dict[str, str]]) -> Change | None:
+    """Bring one lesson's copy up to date. `copies` is what is known of every file written here, and is kept on disk."""
+    lesson = lessons / name
+    version = _sha256(lesson.read_bytes())
+    given = any((copy["of"], copy["version"]) == (name, version) for copy in copies.values())
+    if given and (workspace / name).exists():
+        return None
+
+    new = learners_version(lesson)
+    record = {"of": name, "version": version, "sha256": _sha256(new), "cells": _cells(new)}
+    written = {record["cells"], *(copy["cells"] for copy in copies.values() if copy["of"] == name)}
+    for file in _names(name):
+        path, copy = workspace / file, copies.get(file)
+        what = ""  # nothing to write
+        if not path.exists():
+            what = f"the new version of {name}, beside yours, which you had edited"
+            if file == name:
+                what = "written again: it was missing" if copy else "new"
+            break
+        cells = _cells(path.read_bytes())
+        if cells == record["cells"] and (not copy or copy["sha256"] == record["sha256"]):
+            break
+        if cells in written:
+            what = "updated: the course has a new version, and you had not edited yours"
+            break
+        if copy and copy["cells"] == record["cells"]:  # edited, and the new version differs in no cell's source
+            record = {**copy, "version": version}
+            break
+
+    if what:
+        _replace(path, new, workspace)
+    copies[file] = record
+    _replace(workspace / ".course/copies.json", json.dumps(copies, indent=1).encode(), workspace)
+    return Change(file, what) if what else None
+
+
+def _names(name: str) -> Iterator[str]:
+    """The lesson's own name, then the names for what is put beside it."""
+    stem = name.removesuffix(".ipynb")
+    yield name
+    yield f"{stem}.updated.ipynb"
+    for number in itertools.count(2):
+        yield f"{stem}.updated-{number}.ipynb"
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def _cells(notebook: bytes) -> str:
+    """A digest of what a person writes: the cells' kinds and sources, less the empty cell that Shift-Enter adds."""
+    try:
+        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(notebook)["cells"]]
+    except (ValueError, KeyError, TypeError):
+        return "not a notebook"  # so never the same as ours: it counts as edited
+    return _sha256(json.dumps([cell for cell in cells if cell[1].strip()]).encode())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(manifest: Path) -> tuple[dict[str, dict[str, str]], list[Change]]:
+    """What was written here before. Without it every file that differs counts as edited, so nothing is lost."""
+    if not manifest.exists():
+        return {}, []
+    try:
+        copies = json.loads(manifest.read_bytes())
+        if all({"of", "version", "sha256", "cells"} <= set(copy) for copy in copies.values()):
+            return copies, []
+    except (ValueError, TypeError, AttributeError):
+        pass
+    aside = manifest.with_name("copies.damaged.json")
+    os.replace(manifest, aside)
+    return {}, [Change(f".course/{aside.name}", "the list of copies was damaged: set aside, nothing of yours is lost")]
+
+
+def _replace(path: Path, content: bytes, workspace: Path) -> None:
+    """Whole or not at all, wherever it is stopped: one name for what is not finished, so that none pile up."""
+    unfinished = workspace / ".course/unfinished"
+    unfinished.write_bytes(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(unfinished, path)
