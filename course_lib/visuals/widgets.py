@@ -1,0 +1,154 @@
+"""Figures that answer sliders: ipywidgets in front of pure functions.
+
+What a widget shows is computed where no widget is known (`playground`). Here are only the sliders, and what happens
+when one moves.
+"""
+
+import asyncio
+import base64
+from html import escape
+
+import ipywidgets
+
+from course_lib.visuals.playground import LiveBars, how_does_it_go_on, in_words, reshape, summary
+
+SEEDS = (1, 2, 3)
+LONGEST_PROMPT = 128  # tokens: a longer one would hold the kernel up for seconds
+REST = 0.5  # seconds without a change before the continuations are generated
+BREATH = 0.005  # seconds between two tokens in which the kernel takes messages
+
+
+def sampling_playground(llm, prompt: str, max_new_tokens: int = 8) -> ipywidgets.Widget:
+    """The learner's own prompt, sliders for temperature and top-p, next-token bars, three seeded continuations.
+
+    The bars follow a slider at once. The continuations take a second, so they wait until the sliders rest, come token
+    by token, and are given up when something changes. What is wrong with a prompt is said below it, in a sentence.
+    """
+    text = ipywidgets.Text(
+        prompt, description="prompt", continuous_update=False, style=LABELS, layout={"width": "34em"}
+    )
+    temperature, temperature_row = labelled_slider("temperature", 0.0, 2.0, value=1.0)
+    top_p, top_p_row = labelled_slider("top-p", 0.05, 1.0, value=1.0)
+    problem, bars, left, continuations = (ipywidgets.HTML() for _ in range(4))
+    logits, live = None, None  # None while the prompt is at fault
+    turn = 0  # grows with every change: what was begun in an earlier turn is out of date
+    tasks = set()  # asyncio itself does not keep a task alive
+
+    def read_prompt(_=None) -> None:
+        nonlocal logits, live, turn
+        turn += 1
+        try:
+            logits = _logits(llm, text.value)
+        except ValueError as error:
+            logits = None
+            problem.value, bars.value, left.value, continuations.value = _complaint(error), "", "", ""
+            return
+        problem.value = ""
+        live = LiveBars(state(), how_does_it_go_on(text.value))
+        redraw()
+
+    def settings() -> tuple[float, float]:
+        return round(temperature.value, 2), round(top_p.value, 2)  # 0.15, not 0.15000000000000002
+
+    def state():
+        return reshape(logits, llm.tokenizer.token_text, *settings())
+
+    def redraw(_=None) -> None:
+        nonlocal turn
+        if logits is None:
+            return
+        turn += 1
+        now = state()
+        bars.value = _picture(live.png(now), in_words(now), LiveBars.CSS_SIZE)
+        left.value = f"<b>{escape(summary(now))}</b>"
+        continuations.value = _lines([""] * len(SEEDS), done=0)
+        _soon(continue_text(turn), tasks)
+
+    async def continue_text(mine: int) -> None:
+        await asyncio.sleep(REST)
+        prompt, (t, p) = text.value, settings()
+        texts = [""] * len(SEEDS)
+        try:
+            for i, seed in enumerate(SEEDS):
+                if turn != mine:
+                    return
+                for piece in llm.stream(prompt, max_new_tokens, temperature=t, top_p=p, seed=seed):
+                    if turn != mine:
+                        return
+                    texts[i] += piece
+                    continuations.value = _lines(texts, done=i)
+                    await asyncio.sleep(BREATH)
+            if turn == mine:
+                continuations.value = _lines(texts, done=len(SEEDS))
+        except (ValueError, RuntimeError) as error:
+            continuations.value = _complaint(error)
+
+    text.observe(read_prompt, "value")
+    temperature.observe(redraw, "value")
+    top_p.observe(redraw, "value")
+    read_prompt()
+    return ipywidgets.VBox([text, problem, temperature_row, top_p_row, left, bars, continuations])
+
+
+LABELS = {"description_width": "6.5em"}
+
+
+def labelled_slider(name: str, lowest: float, highest: float, value: float, step: float = 0.05):
+    """A slider, and the row to show: a number field with the name, and the slider beside it.
+
+    ipywidgets gives a slider's handle no accessible name; a number field's label is a real one. The browser keeps the
+    two together, so it is enough to observe the slider.
+    """
+    settings = dict(value=value, min=lowest, max=highest, step=step)
+    number = ipywidgets.BoundedFloatText(**settings, description=name, style=LABELS, layout={"width": "12em"})
+    slider = ipywidgets.FloatSlider(**settings, readout=False, layout={"width": "20em"})
+    ipywidgets.jslink((number, "value"), (slider, "value"))
+    return slider, ipywidgets.HBox([number, slider])
+
+
+def _logits(llm, prompt: str):
+    n = len(llm.prompt_ids(prompt))
+    if n > LONGEST_PROMPT:
+        raise ValueError(
+            f"the prompt has {n:,} tokens, and this playground takes up to {LONGEST_PROMPT}: "
+            "shorten it, or call llm.generate in a cell"
+        )
+    return llm.logits(prompt)
+
+
+def _soon(work, tasks: set) -> None:
+    """Run `work` beside the kernel's own, or, where nothing runs (plain Python), now."""
+    try:
+        task = asyncio.get_running_loop().create_task(work)
+    except RuntimeError:
+        asyncio.run(work)
+    else:
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+# ---- HTML ---------------------------------------------------------------------------------------
+
+
+def _picture(png: bytes, alt: str, size: tuple[int, int]) -> str:
+    # ipywidgets.Image has no alt text. Decoded before it is shown: no flicker from one picture to the next
+    data = base64.b64encode(png).decode("ascii")
+    width, height = size
+    return (
+        f'<img alt="{escape(alt)}" width="{width}" height="{height}" decoding="sync" '
+        f'style="max-width: none" src="data:image/png;base64,{data}">'
+    )
+
+
+def _lines(texts: list[str], done: int) -> str:
+    """A line for each seed's continuation; those from `done` on end in "…", for there is more to come."""
+    rows = []
+    for i, (seed, text) in enumerate(zip(SEEDS, texts, strict=True)):
+        text = escape(text).replace("\n", "↵") + ("…" if i >= done else "")
+        rows.append(f'seed {seed}: <span style="white-space: pre-wrap; font-weight: 600">{text}</span>')
+    return f'<div style="line-height: 1.7">{"<br>".join(rows)}</div>'
+
+
+def _complaint(error: Exception) -> str:
+    sentence = str(error)
+    return f'<span role="alert">⚠ {escape(sentence[:1].upper() + sentence[1:])}.</span>'
