@@ -1,0 +1,42 @@
+"""What an exercise is: data, and a few small functions that try a learner's function."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Wrong(Exception):
+    """A check found a mistake: `sentence` names the symptom, `shown` is the smallest input that shows it."""
+
+    def __init__(self, sentence: str, shown: str = ""):
+        super().__init__(sentence)
+        self.sentence, self.shown = sentence, shown
+
+
+class NotDone(Exception):
+    """The function is not written yet."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One function that the learner writes.
+
+    A check is a function `check(learner, random)`: `random` is a `torch.Generator` to draw its inputs from, and
+    `learner.compare(inputs, mistakes)` holds the learner's function against the oracle. For a property,
+    `learner.answer(*arguments)` gives the answer alone, and the check raises `Wrong(sentence, input)`. The check's
+    docstring is the line that is printed when it passes.
+
+    A mistake is a sentence and the formula of somebody who makes it: `compare` finds the one that gives all the
+    learner's answers. `mistakes` are those of the whole exercise.
+
+    `checks` are grouped in parts: `grade(f, part)` runs one part, `check(f)` all of them in order.
+    """
+
+    name: str
+    lesson: str
+    title: str
+    oracle: Callable[..., Any]
+    hints: tuple[str, str, str]
+    checks: Mapping[str, tuple[Callable[..., None], ...]]
+    mistakes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    seconds: float = 8.0  # for all calls of the learner's function in one go

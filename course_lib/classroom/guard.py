@@ -1,0 +1,171 @@
+"""Running a learner's function: what it raises, prints, or never finishes ends in a sentence, and the kernel lives on.
+
+The limit of time is an interval timer in the main thread where the system has one. Elsewhere (Windows, or another
+thread) a watchdog raises the same exception in the running thread. What neither stops is one single call into C that
+does not come back, such as 10 ** 10 ** 10; the watchdog does not wake time.sleep either. Then interrupt or restart
+the kernel. Nor do we defend against a function that ends the process itself (os._exit).
+"""
+
+import contextlib
+import ctypes
+import io
+import linecache
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from course_lib.classroom.exercise import NotDone, Wrong
+
+KEPT_CHARACTERS = 300
+MANY_CHARACTERS = 100_000
+POKE = 0.01  # seconds between attempts, for a loop that catches everything
+
+
+class OutOfTime(BaseException):
+    """Raised inside the learner's function. Not an Exception, so that `except Exception` does not swallow it."""
+
+
+class Sink(io.TextIOBase):
+    """Counts what is written, and keeps the beginning."""
+
+    def __init__(self):
+        self.beginning, self.characters = "", 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.beginning += text[: KEPT_CHARACTERS - len(self.beginning)]
+        self.characters += len(text)
+        return len(text)
+
+
+def call(function: Callable, arguments: tuple, seconds: float, sink: Sink) -> Any:
+    """The function's answer.
+
+    Raises:
+        Wrong: it crashed, ran longer than `seconds`, called itself for ever, or tried to leave.
+        NotDone: it raises NotImplementedError, as an unwritten function does.
+    """
+    try:
+        with (
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+            warnings.catch_warnings(),
+            _time_limit(seconds),
+        ):
+            warnings.simplefilter("ignore")
+            return _learner(function, arguments)
+    except KeyboardInterrupt:  # the learner's own interrupt
+        raise
+    except OutOfTime:
+        raise Wrong("it did not finish in time, and was stopped: does a loop in it never end?") from None
+    except SystemExit:
+        raise Wrong("it calls exit(): a function gives its answer with `return`") from None
+    except RecursionError:
+        raise Wrong("it calls itself again and again: what ends that?") from None
+    except BaseException as error:
+        if unwritten(error):
+            raise NotDone from None
+        raise Wrong(_crash(error, function)) from None
+
+
+def _learner(function: Callable, arguments: tuple) -> Any:
+    return function(*arguments)
+
+
+def unwritten(error: BaseException) -> bool:
+    """Whether this is the stub's `raise NotImplementedError()`, and not PyTorch saying that it cannot do something."""
+    if not isinstance(error, NotImplementedError):
+        return False
+    return not error.args or "NotImplementedError" in traceback.extract_tb(error.__traceback__)[-1].line
+
+
+def _crash(error: BaseException, function: Callable) -> str:
+    said = str(error).strip().split("\n")[0][:200]
+    if isinstance(error, MemoryError) or "can't allocate memory" in said:
+        return "it asks for more memory than there is"
+    sentence = f"it stops with {type(error).__name__}" + (f": {said}" if said else "")
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if lines and (source := linecache.getline(file, lines[-1]).strip()):
+        sentence += f" (line {lines[-1]} of its cell: `{source}`)"
+    return sentence
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    if seconds <= 0:
+        raise OutOfTime
+    timed = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    with _timer(seconds) if timed else _watchdog(seconds):
+        yield
+
+
+@contextlib.contextmanager
+def _timer(seconds: float) -> Iterator[None]:
+    def stop(_, event, __):
+        if event == "line":  # the event "exception" comes first, and would only replace ours
+            raise OutOfTime
+        return stop
+
+    def ring(_, frame):
+        # only inside the learner's function: a late ring must not hit our own tidying up
+        inside = []
+        while frame is not None and frame.f_code is not _learner.__code__:
+            inside.append(frame)
+            frame = frame.f_back
+        if frame is None:
+            return
+        # a bare `except:` swallows this: then raise once more at the next line, which is that handler's own
+        sys.settrace(lambda *_: None)
+        for frame in inside:
+            frame.f_trace = stop
+        raise OutOfTime
+
+    tracer = sys.gettrace()
+    handler = signal.signal(signal.SIGALRM, ring)
+    began, (left, interval) = time.monotonic(), signal.setitimer(signal.ITIMER_REAL, seconds, POKE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if sys.gettrace() is not tracer:
+            sys.settrace(tracer)
+        if left:  # somebody else's alarm goes on where it was
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 0.001), interval)
+
+
+@contextlib.contextmanager
+def _watchdog(seconds: float) -> Iterator[None]:
+    thread = ctypes.c_ulong(threading.get_ident())
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    done, lock = threading.Event(), threading.Lock()
+
+    def watch():
+        if done.wait(seconds):
+            return
+        while True:
+            with lock:
+                if done.is_set():
+                    return
+                frame = sys._current_frames().get(thread.value)
+                while frame is not None and frame.f_code is not _learner.__code__:
+                    frame = frame.f_back
+                if frame is not None:
+                    raise_in(thread, ctypes.py_object(OutOfTime))
+            done.wait(POKE)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+        with lock:
+            raise_in(thread, None)  # one that was asked for and has not been raised yet

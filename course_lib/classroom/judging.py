@@ -1,0 +1,224 @@
+"""The learner's function as the checks see it: each call is guarded and held against the oracle."""
+
+import contextlib
+import copy
+import dis
+import inspect
+import math
+import operator
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_lib.classroom import guard
+from course_lib.classroom.exercise import Exercise, NotDone, Wrong
+
+ALMOST = dict(rel_tol=1e-4, abs_tol=1e-5)
+
+
+class Learner:
+    """Calls the learner's function on copies of the arguments, within what is left of the exercise's time."""
+
+    def __init__(self, function: Callable, exercise: Exercise, seed: int):
+        if _is_empty(function):
+            raise NotDone
+        self.function, self.exercise, self.sink = function, exercise, guard.Sink()
+        self.left, self.luck, self.made = exercise.seconds, random.Random(seed), {}
+
+    def compare(self, inputs: Iterable[Any], mistakes: Mapping[str, Callable[..., Any]] | None = None) -> None:
+        """Hold the learner's answers for all inputs, smallest first, against the oracle's.
+
+        An input is a tuple of arguments, or the only argument.
+
+        Raises:
+            Wrong: the first of `mistakes` and the exercise's mistakes (sentence → formula) that explains every
+                answer; else what can be said of any function: nothing returned, type, shape, NaN, another answer each
+                time, another value.
+        """
+        inputs = [given if type(given) is tuple else (given,) for given in inputs]
+        answers = [(arguments, self.answer(*arguments)) for arguments in inputs]
+        wrong = [(arguments, answer) for arguments, answer in answers if self._fault(arguments, answer)]
+        if not wrong:
+            return
+        arguments, answer = wrong[0]
+        shown = f"{self._call(arguments)} gave {describe(answer)}; right is {describe(self._expected(arguments))}"
+        for sentence, formula in (self.made | (mistakes or {}) | self.exercise.mistakes).items():
+            explained = [_explains(formula, arguments, answer) for arguments, answer in answers]
+            if any(explained) and False not in explained:
+                self.made[sentence] = formula  # in later checks too, rather than another that looks the same
+                raise Wrong(sentence, shown)
+        if not _kind(answer, self._expected(arguments)):
+            again = [self.answer(*arguments) for _ in range(20)]
+            if not all(same(answer, other) for other in again):
+                raise Wrong(
+                    "it gives another answer each time for the same input: nothing is left to chance here", shown
+                )
+        raise Wrong(self._fault(arguments, answer), shown)
+
+    def answer(self, *arguments: Any) -> Any:
+        """The learner's answer as it is, for a check that looks at a property of it."""
+        given = copy.deepcopy(arguments)
+        began = monotonic()
+        try:
+            with _own_luck(self.luck.getrandbits(62)):
+                answer = guard.call(self.function, given, self.left, self.sink)
+        except Wrong as wrong:
+            raise Wrong(wrong.sentence, wrong.shown or self._call(arguments)) from None
+        finally:
+            self.left -= monotonic() - began
+        if not all(map(same, given, arguments)):
+            raise Wrong(
+                "it changes what it was given: work on a copy, or make a new value",
+                f"after {self._call(arguments)} the input is {', '.join(map(describe, given))}",
+            )
+        return answer
+
+    def _expected(self, arguments: tuple) -> Any:
+        return self.exercise.oracle(*copy.deepcopy(arguments))
+
+    def _fault(self, arguments: tuple, answer: Any) -> str:
+        expected = self._expected(arguments)
+        if fault := _kind(answer, expected):
+            return fault
+        return "" if same(answer, expected) else _nan(answer, expected) or "it gives another value than it should"
+
+    def _call(self, arguments: tuple) -> str:
+        return f"{self.exercise.name}({', '.join(map(describe, arguments))})"
+
+
+def _explains(formula: Callable[..., Any], arguments: tuple, answer: Any) -> bool | None:
+    try:
+        return same(answer, formula(*copy.deepcopy(arguments)))
+    except (RuntimeError, IndexError):  # for this input the formula says nothing
+        return None
+
+
+@contextlib.contextmanager
+def _own_luck(seed: int) -> Iterator[None]:
+    """Draws of the learner's function change nothing for the lesson, and come out the same in each grading."""
+    state = random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(state)
+
+
+def _is_empty(function: Callable) -> bool:
+    """Whether there is nothing in it but a docstring, `...`, `pass` or `return None`."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return False
+    steps = [step for step in dis.get_instructions(code) if step.opname not in ("RESUME", "NOP")]
+    return all(
+        step.opname == "RETURN_VALUE"
+        or (step.opname in ("LOAD_CONST", "RETURN_CONST") and step.argval in (None, Ellipsis))
+        for step in steps
+    )
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal, whole numbers and truth values exactly, floats within 1e-4 of themselves; NaN equals NaN.
+
+    Only the exact built-in types and tensors: an object that says of itself that it equals everything does not.
+    """
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        one, other = one.detach().cpu(), other.detach().cpu()
+        if one.shape != other.shape:
+            return False
+        if one.is_floating_point() or other.is_floating_point():
+            return torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
+        return bool((one == other).all())
+    one, other = _plain(one), _plain(other)
+    numbers = (int, float, bool)
+    if type(one) in numbers and type(other) in numbers:
+        both_nan = math.isnan(one) and math.isnan(other)
+        exact = float not in (type(one), type(other))
+        return both_nan or (one == other if exact else math.isclose(one, other, **ALMOST))
+    if type(one) is not type(other):
+        return False
+    if type(one) in (list, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if type(one) is dict:
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return type(one) in (str, bytes, set, frozenset, type(None), torch.dtype, torch.Size) and one == other
+
+
+def _plain(value: Any) -> Any:
+    """A single number out of a tensor without dimensions, or out of NumPy; else the value itself."""
+    if type(value) in (Tensor, torch.nn.Parameter) and value.ndim == 0:
+        return value.item()
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return value.item()
+    return value
+
+
+def _kind(answer: Any, expected: Any) -> str:
+    """What is wrong with the type, the dtype or the shape; empty where nothing is."""
+    if answer is None:
+        return "it returns nothing: does each way through it end with `return`?"
+    if type(_plain(expected)) is not type(expected):
+        answer, expected = _plain(answer), _plain(expected)
+    elif not isinstance(expected, Tensor):
+        answer = _plain(answer)
+    asked = _name(expected)
+    if isinstance(expected, Tensor):
+        if type(answer) not in (Tensor, torch.nn.Parameter):
+            return f"it returns {_name(answer)}, and {asked} is asked for"
+        if _number_kind(answer) != _number_kind(expected):
+            return f"it returns numbers of type {_dtype(answer)}, and {_dtype(expected)} is asked for"
+        if answer.shape != expected.shape:
+            return f"it returns the shape {tuple(answer.shape)}, and {tuple(expected.shape)} is asked for"
+    elif type(answer) is not type(expected) and not (type(answer) is int and type(expected) is float):
+        return f"it returns {_name(answer)}, and {asked} is asked for"
+    return ""
+
+
+def _number_kind(tensor: Tensor) -> str:
+    if tensor.dtype is torch.bool:
+        return "bool"
+    return "float" if tensor.is_floating_point() else "complex" if tensor.is_complex() else "int"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _name(value: Any) -> str:
+    names = {int: "a whole number", float: "a float", bool: "True or False", str: "a text", dict: "a dict"}
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if type(value) in (list, tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    return names.get(type(value), f"an object of type {type(value).__name__}")
+
+
+def _nan(answer: Any, expected: Any) -> str:
+    count = [int(torch.as_tensor(value).isnan().sum()) for value in (answer, expected) if _numeric(value)]
+    if len(count) == 2 and count[0] > count[1]:
+        return "NaN (not a number) comes out: a 0 / 0, an ∞ − ∞, or the root or logarithm of a negative number"
+    return ""
+
+
+def _numeric(value: Any) -> bool:
+    return isinstance(value, Tensor) or type(value) in (int, float)
+
+
+def describe(value: Any) -> str:
+    """A value in a few words: small tensors as lists of rounded numbers, large ones by their shape."""
+    if isinstance(value, Tensor):
+        return str(_rounded(value.tolist())) if value.numel() <= 24 else f"<{_name(value)[2:]}>"
+    text = repr(_rounded(value)) if type(value) in (int, float, bool, str, list, tuple, dict) else _name(value)
+    return "None" if value is None else text if len(text) <= 200 else text[:200] + " …"
+
+
+def _rounded(value: Any) -> Any:
+    if type(value) in (list, tuple):
+        return type(value)(map(_rounded, value))
+    return round(value, 4) if type(value) is float and operator.lt(abs(value), math.inf) else value

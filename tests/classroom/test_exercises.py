@@ -1,0 +1,178 @@
+"""Every exercise of the course, proven: right answers pass, each wrong one fails with its own diagnostic."""
+
+import ast
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+from classroom.proofs import called, proofs
+
+from course_lib.classroom import check, grade
+from course_lib.classroom.exercises import exercises
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").rglob("[0-9]*.ipynb"))
+EXERCISES, PROOFS = exercises(), proofs()
+SEEDS = 20
+
+RIGHT = [pytest.param(name, f, id=f"{name}-{f.__name__}") for name, proof in PROOFS.items() for f in proof.rights]
+WRONG = [
+    pytest.param(name, f, diagnosis, id=f"{name}-{f.__name__}")
+    for name, proof in PROOFS.items()
+    for f, diagnosis in proof.wrongs
+]
+
+
+def sources():
+    """The code cells of all lessons."""
+    for notebook in NOTEBOOKS:
+        for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+            if cell["cell_type"] == "code":
+                yield notebook.stem, "".join(cell["source"])
+
+
+def checked_in(source):
+    """The names that a cell gives to `check`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check":
+            yield ast.unparse(node.args[0])
+
+
+def solution(name):
+    """The function as the lesson's solution has it, made by running the cells of its own and the imports before."""
+    scope = {}
+    for _, source in sources():
+        tree = ast.parse(source)
+        defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        if name in defined and "### BEGIN SOLUTION" in source:
+            exec(compile(source, f"<{name}>", "exec"), scope)
+            return scope[name]
+        kept = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef)]
+        exec(compile(ast.Module(kept, []), "<lesson>", "exec"), scope)
+    raise LookupError(f"no lesson has a solution of {name}")
+
+
+def graded(function, exercise):
+    """The parts of the exercise that the function passes."""
+    passed = []
+    for part in exercise.checks:
+        try:
+            grade(function, part)
+            passed.append(part)
+        except AssertionError as error:
+            assert str(error).startswith(exercise.name)
+    return passed
+
+
+def last_line(capsys):
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_every_exercise_has_a_proof():
+    assert EXERCISES.keys() == PROOFS.keys()
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_proof_is_large_enough(name):
+    proof = PROOFS[name]
+    diagnoses = [diagnosis for _, diagnosis in proof.wrongs]
+    assert len(proof.rights) >= 2 and len(proof.wrongs) >= 5
+    for diagnosis in diagnoses:
+        assert sum(diagnosis in other for other in diagnoses) == 1, "each wrong answer has a diagnostic of its own"
+
+
+def test_the_lessons_check_what_is_registered_and_nothing_else():
+    checked = {(stem[:2], name) for stem, source in sources() for name in checked_in(source)}
+    assert checked == {(exercise.lesson, name) for name, exercise in EXERCISES.items()}
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_exercise_says_what_it_is(name):
+    exercise = EXERCISES[name]
+    checks = [check for group in exercise.checks.values() for check in group]
+    assert all(inspect.getdoc(check) for check in checks) and len(set(exercise.hints)) == 3
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_in_the_lesson_is_right(name, capsys):
+    function = solution(name)
+    check(function)
+    assert last_line(capsys).startswith(f"✓ {name}: ")
+    assert graded(function, EXERCISES[name]) == list(EXERCISES[name].checks)
+
+
+@pytest.mark.parametrize("name, function", RIGHT)
+def test_a_right_answer_is_accepted(name, function, capsys):
+    said = set()
+    for _ in range(SEEDS):
+        check(called(name, function))
+        said.add(capsys.readouterr().out)
+    assert len(said) == 1 and f"✓ {name}: " in said.pop(), "the same words each time: nbval compares them"
+    assert graded(called(name, function), EXERCISES[name]) == list(EXERCISES[name].checks)
+
+
+@pytest.mark.parametrize("name, function, diagnosis", WRONG)
+def test_a_wrong_answer_gets_its_own_diagnostic(name, function, diagnosis, capsys):
+    others = {other for _, other in PROOFS[name].wrongs} - {diagnosis}
+    for _ in range(SEEDS):
+        check(called(name, function))
+        lines = capsys.readouterr().out.splitlines()
+        assert not lines[-1].startswith("✓")
+        first = next(line for line in lines if line.startswith("✗"))
+        assert diagnosis in first and not any(other in first for other in others)
+    assert graded(called(name, function), EXERCISES[name]) != list(EXERCISES[name].checks)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("sabotage", ["crash", "nothing", "type", "change", "exit", "recursion", "stub", "nan"])
+def test_any_exercise_survives_sabotage(name, sabotage, capsys):
+    import torch
+
+    right = PROOFS[name].rights[0]
+
+    def crash(*arguments):
+        raise ValueError("boom")
+
+    def nothing(*arguments):
+        right(*arguments)
+
+    def other_type(*arguments):
+        return object()
+
+    def change(*arguments):
+        answer = right(*arguments)
+        for argument in arguments:
+            if isinstance(argument, torch.Tensor):
+                argument.zero_() if argument.any() else argument.fill_(1)
+        return answer
+
+    def leave(*arguments):
+        raise SystemExit(0)
+
+    def recursion(*arguments):
+        return recursion(*arguments)
+
+    def stub(*arguments):
+        # YOUR CODE HERE
+        raise NotImplementedError()
+
+    def nan(*arguments):
+        answer = right(*arguments)
+        return answer * torch.nan if isinstance(answer, torch.Tensor) else float("nan")
+
+    function, sentence = {
+        "crash": (crash, "it stops with ValueError: boom (line"),
+        "nothing": (nothing, "it returns nothing"),
+        "type": (other_type, "it returns an object of type object, and "),
+        "change": (change, "it changes what it was given"),
+        "exit": (leave, "it calls exit()"),
+        "recursion": (recursion, "it calls itself again and again"),
+        "stub": (stub, f"{name}: not done yet"),
+        "nan": (nan, ("NaN (not a number)", "it returns a float", "it returns numbers of type float32")),
+    }[sabotage]
+    check(called(name, function))
+    said = capsys.readouterr()
+    assert any(piece in said.out for piece in ([sentence] if isinstance(sentence, str) else sentence))
+    assert "Traceback" not in said.out + said.err and "✓ " + name not in said.out
+    assert graded(called(name, function), EXERCISES[name]) == []
+    assert capsys.readouterr() == ("", "")
