@@ -1,6 +1,6 @@
-"""What a lesson's exercises call: `check`, `hint`, `progress`, and `grade` for graded cells."""
+"""What lessons call: `check`, `hint` and `progress` for exercises, `grade` for graded cells, `verdict` for claims."""
 
-__all__ = ["check", "grade", "hint", "progress"]
+__all__ = ["check", "grade", "hint", "progress", "verdict"]
 
 
 def __getattr__(name):
@@ -13,4 +13,8 @@ def __getattr__(name):
         from course_lib.classroom.records import progress
 
         return progress
+    if name == "verdict":
+        from course_lib.classroom.claims import verdict
+
+        return verdict
     raise AttributeError(f"module 'course_lib.classroom' has no attribute {name!r}")
