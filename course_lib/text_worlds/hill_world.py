@@ -1,0 +1,535 @@
+"""Hill World: a tiny language whose every probability is known.
+
+Its stories are told in lower-case words with a space between them:
+
+    the dog ran up the hill . mia has a red ball . where is the dog ? up the hill . <end>
+
+A story is a walk through the tables below. A sentence either *tells* something new (who did what where, who has what) or
+*looks back* at something told earlier in the same story (where is the dog, what colour is the ball of mia), so that the
+right word is known only to who remembers. Since all the chances are written down here, the chance of each next word and
+the entropy of the language are computed, not measured: a model trained on the stories can be held against the truth.
+
+`<end>` marks a story's end, as `<|endoftext|>` does in GPT-2's training text. It is a word of its own: a text of many stories is one
+row of words, a model must learn where stories end, and the entropy counts it. Nothing is remembered past it.
+"""
+
+import math
+import random
+from bisect import bisect
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import accumulate
+from typing import NamedTuple
+
+# ── The world, as numbers ────────────────────────────────────────────────────────────────────────────────────────────
+# All of these are chances. Change one and everything below follows; `_check_the_world` says when a row does not sum to 1.
+
+# How many sentences a story has.
+SENTENCES_PER_STORY = {3: 0.15, 4: 0.20, 5: 0.25, 6: 0.20, 7: 0.12, 8: 0.08}
+
+# Which kind of sentence comes next. A kind that cannot come (nothing is told yet to look back at, or nobody is left to
+# tell of) is left out, and the chances of the others grow in proportion.
+SENTENCES = {
+    "did": 0.30,  # the dog ran up the hill .
+    "has": 0.22,  # mia has a red ball .
+    "asks where": 0.16,
+    "asks colour": 0.14,
+    "says colour": 0.10,
+    "asks what": 0.08,
+}
+
+# What looks back: at which kind of telling, and in which words. Each of those told so far is as likely as the others.
+LOOKING_BACK = {
+    "asks where": ("did", "where is {who} ? {preposition} the {place} ."),
+    "asks colour": ("has", "what colour is the {thing} of {who} ? {colour} ."),
+    "says colour": ("has", "the {thing} of {who} is {colour} ."),
+    "asks what": ("has", "what does {who} have ? a {colour} {thing} ."),
+}
+
+# Who does something (an animal or a child does one thing in a story) …
+DOERS = {
+    "dog": 0.20, "cat": 0.14, "duck": 0.09, "frog": 0.09, "hen": 0.08, "fox": 0.08, "horse": 0.08, "mouse": 0.06,
+    "mia": 0.03, "omar": 0.03, "yuki": 0.03, "ravi": 0.03, "zola": 0.03, "ben": 0.03,
+}  # fmt: skip
+
+# … and what, and where. Each line of an animal is as likely as its other lines. All children play alike.
+DEEDS = {
+    "dog": {
+        "ran up": dict(hill=0.72, road=0.08, yard=0.06, lane=0.04, stairs=0.03, bank=0.03, path=0.02, field=0.02),
+        "ran down": dict(road=0.45, path=0.25, hill=0.15, stairs=0.10, lane=0.05),
+        "jumped over": dict(fence=0.50, stream=0.25, log=0.15, wall=0.10),
+        "slept under": dict(table=0.60, tree=0.20, cart=0.15, bench=0.05),
+    },
+    "cat": {
+        "ran up": dict(tree=0.60, stairs=0.25, ladder=0.10, hill=0.05),
+        "sat on": dict(wall=0.50, roof=0.30, bench=0.15, fence=0.05),
+        "crept into": dict(kitchen=0.55, barn=0.35, cart=0.10),
+        "slept under": dict(bench=0.45, cart=0.30, table=0.25),
+    },
+    "duck": {
+        "swam across": dict(pond=0.65, river=0.25, stream=0.10),
+        "walked round": dict(pond=0.55, barn=0.30, yard=0.15),
+        "flew over": dict(river=0.50, field=0.30, bridge=0.20),
+    },
+    "frog": {
+        "jumped into": dict(pond=0.70, stream=0.20, river=0.10),
+        "jumped over": dict(log=0.60, stone=0.40),
+        "sat on": dict(stone=0.55, log=0.40, bridge=0.05),
+    },
+    "hen": {
+        "ran round": dict(yard=0.70, barn=0.20, tree=0.10),
+        "sat on": dict(fence=0.45, cart=0.30, roof=0.25),
+        "walked into": dict(garden=0.60, kitchen=0.30, yard=0.10),
+    },
+    "fox": {
+        "crept round": dict(barn=0.65, garden=0.25, field=0.10),
+        "ran down": dict(hill=0.50, bank=0.30, path=0.20),
+        "slept under": dict(tree=0.70, bridge=0.20, log=0.10),
+    },
+    "horse": {
+        "ran round": dict(field=0.75, hill=0.15, pond=0.10),
+        "walked up": dict(lane=0.55, road=0.35, hill=0.10),
+        "jumped over": dict(wall=0.45, stream=0.30, fence=0.25),
+    },
+    "mouse": {
+        "ran up": dict(clock=0.70, ladder=0.15, stairs=0.10, wall=0.05),
+        "crept under": dict(stairs=0.45, clock=0.30, stone=0.25),
+        "slept on": dict(clock=0.50, table=0.30, roof=0.20),
+    },
+    "child": {
+        "walked up": dict(hill=0.40, path=0.30, stairs=0.20, bank=0.10),
+        "climbed up": dict(tree=0.50, ladder=0.35, wall=0.15),
+        "ran across": dict(bridge=0.45, field=0.35, yard=0.20),
+        "sat under": dict(tree=0.70, bridge=0.20, table=0.10),
+    },
+}
+
+# Who has something (a child has one thing in a story), what, and of which colour.
+CHILDREN = {"mia": 0.25, "omar": 0.15, "yuki": 0.15, "ravi": 0.15, "zola": 0.15, "ben": 0.15}
+THINGS = {
+    "ball": 0.20, "kite": 0.15, "boat": 0.15, "hat": 0.15, "drum": 0.10, "scarf": 0.10, "cup": 0.08, "lamp": 0.07,
+}  # fmt: skip
+COLOURS = {
+    "ball": dict(red=0.40, blue=0.20, green=0.15, yellow=0.15, white=0.05, black=0.05),
+    "kite": dict(red=0.25, blue=0.20, green=0.15, yellow=0.30, white=0.05, black=0.05),
+    "boat": dict(red=0.20, blue=0.30, green=0.10, yellow=0.05, white=0.30, black=0.05),
+    "hat": dict(red=0.15, blue=0.15, green=0.15, yellow=0.10, white=0.10, black=0.35),
+    "drum": dict(red=0.40, blue=0.20, green=0.10, yellow=0.10, white=0.05, black=0.15),
+    "scarf": dict(red=0.20, blue=0.20, green=0.25, yellow=0.15, white=0.10, black=0.10),
+    "cup": dict(red=0.10, blue=0.30, green=0.15, yellow=0.10, white=0.30, black=0.05),
+    "lamp": dict(red=0.10, blue=0.05, green=0.20, yellow=0.35, white=0.20, black=0.10),
+}
+
+END = "<end>"
+
+
+# ── Its words ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _kinds() -> dict[str, str]:
+    deeds = [deed.split() for rows in DEEDS.values() for deed in rows]
+    places = [place for rows in DEEDS.values() for row in rows.values() for place in row]
+    groups = {
+        "mark": [END, ".", "?"],
+        "article": ["the", "a"],
+        "question": ["what", "where", "colour"],
+        "verb": ["is", "has", "does", "have", *(verb for verb, _ in deeds)],
+        "preposition": ["of", *(preposition for _, preposition in deeds)],
+        "person": CHILDREN,
+        "animal": [who for who in DOERS if who not in CHILDREN],
+        "thing": THINGS,
+        "colour": [colour for row in COLOURS.values() for colour in row],
+        "place": places,
+    }
+    return {word: kind for kind, words in groups.items() for word in words}
+
+
+KINDS: dict[str, str] = _kinds()  # each word's kind: "animal", "place", "verb", …
+VOCABULARY: tuple[str, ...] = tuple(KINDS)  # a word's id is its place here
+_IDS = {word: id for id, word in enumerate(VOCABULARY)}
+
+
+def encode(text: str | Sequence[str]) -> list[int]:
+    """The id of each word, its place in VOCABULARY.
+
+    Raises:
+        ValueError: a word that Hill World does not have.
+    """
+    try:
+        return list(map(_IDS.__getitem__, _words(text)))
+    except KeyError as error:
+        raise ValueError(_unknown(error.args[0])) from None
+
+
+def decode(ids: Sequence[int]) -> str:
+    """The words of these ids, with a space between them.
+
+    Raises:
+        ValueError: a number that is no word's id.
+    """
+    ids = [int(id) for id in ids]
+    for id in ids:
+        if not 0 <= id < len(VOCABULARY):
+            raise ValueError(f"ids must be whole numbers from 0 to {len(VOCABULARY) - 1}, got {id}")
+    return " ".join(VOCABULARY[id] for id in ids)
+
+
+def _words(text: str | Sequence[str]) -> list[str]:
+    return text.split() if isinstance(text, str) else list(text)
+
+
+def _unknown(word: str) -> str:
+    hint = ": write it in small letters" if word.lower() in KINDS else ""
+    hint = hint or (": put a space before it" if word[-1:] in ".?" else "; VOCABULARY lists all that there are")
+    return f"{word!r} is not one of Hill World's {len(VOCABULARY)} words{hint}"
+
+
+# ── Its sentences ────────────────────────────────────────────────────────────────────────────────────────────────────
+class Telling(NamedTuple):
+    """A sentence that tells something new."""
+
+    sentence: str
+    who: str
+    probability: float  # among the sentences of its kind, as long as nobody has been told of
+    fact: dict[str, str]  # what a later sentence can look back at
+
+
+class Story:
+    """What a story has told so far: all that the chances of its next word depend on."""
+
+    def __init__(self):
+        self.length = 0  # sentences
+        self.told: dict[str, dict[str, dict[str, str]]] = {"did": {}, "has": {}}  # kind → who → fact
+
+    def add(self, kind: str, telling: Telling | None) -> None:
+        self.length += 1
+        if telling is not None:
+            self.told[kind][telling.who] = telling.fact
+
+
+@cache
+def _tellings() -> dict[str, list[Telling]]:
+    """All the sentences that tell something new, by kind."""
+    _check_the_world()
+    did = []
+    for who, chance in DOERS.items():
+        rows = DEEDS["child" if who in CHILDREN else who]
+        name = who if who in CHILDREN else f"the {who}"
+        for deed, places in rows.items():
+            for place, p in places.items():
+                fact = dict(who=name, preposition=deed.split()[1], place=place)
+                did.append(Telling(f"{name} {deed} the {place} .", who, chance / len(rows) * p, fact))
+    has = [
+        Telling(f"{who} has a {colour} {thing} .", who, p * q * r, dict(who=who, thing=thing, colour=colour))
+        for who, p in CHILDREN.items()
+        for thing, q in THINGS.items()
+        for colour, r in COLOURS[thing].items()
+    ]
+    return {"did": did, "has": has}
+
+
+@cache
+def _by_sentence() -> dict[str, tuple[str, Telling]]:
+    return {telling.sentence: (kind, telling) for kind, tellings in _tellings().items() for telling in tellings}
+
+
+@cache
+def _who(kind: str) -> dict[str, float]:
+    return DOERS if kind == "did" else CHILDREN
+
+
+@cache
+def _end_probability(length: int) -> float:
+    """The chance that a story which has `length` sentences has no more."""
+    at_least = sum(p for n, p in SENTENCES_PER_STORY.items() if n >= length)
+    return SENTENCES_PER_STORY.get(length, 0.0) / at_least if length < max(SENTENCES_PER_STORY) else 1.0
+
+
+@cache
+def _kind_probabilities(did: int, has: int) -> dict[str, float]:
+    """The chance of each kind of sentence after `did` deeds and `has` possessions have been told."""
+    told = {"did": did, "has": has}
+    possible = {
+        kind: p
+        for kind, p in SENTENCES.items()
+        if (told[LOOKING_BACK[kind][0]] > 0 if kind in LOOKING_BACK else told[kind] < len(_who(kind)))
+    }
+    return {kind: p / sum(possible.values()) for kind, p in possible.items()}
+
+
+def _sentences(story: Story) -> dict[str, float]:
+    """Every sentence that can come next, if one comes, and its chance."""
+    chances = {}
+    for kind, p in _kind_probabilities(len(story.told["did"]), len(story.told["has"])).items():
+        if kind in LOOKING_BACK:
+            about, pattern = LOOKING_BACK[kind]
+            facts = story.told[about].values()
+            chances |= {pattern.format(**fact): p / len(facts) for fact in facts}
+        else:
+            left = 1 - sum(_who(kind)[who] for who in story.told[kind])
+            chances |= {
+                telling.sentence: p * telling.probability / left
+                for telling in _tellings()[kind]
+                if telling.who not in story.told[kind]
+            }
+    return chances
+
+
+# ── What comes next ──────────────────────────────────────────────────────────────────────────────────────────────────
+def next_word_distribution(prefix: str | Sequence[str] = "") -> dict[str, float]:
+    """The exact chance of each word that can follow `prefix`, the likeliest first.
+
+    `prefix` begins where a story begins and may run over several stories; "" is a story's beginning. The chances follow
+    from the tables: every sentence that can stand here and begins with the words of the unfinished one is weighed.
+
+    Raises:
+        ValueError: Hill World cannot say this; the message names the first word that cannot stand where it stands.
+    """
+    story, begun, _ = _follow(_words(prefix))
+    return _next_words(story, begun)
+
+
+def log_probability(text: str | Sequence[str]) -> float:
+    """ln P(text), exact, in nats: divide by the number of words for nats per word.
+
+    `text` begins where a story begins. It may run over several stories and break off anywhere. A model's loss on the
+    same words, less −log_probability(text) / words, is what the model has not learned.
+
+    Raises:
+        ValueError: as in `next_word_distribution`.
+    """
+    story, begun, total = _follow(_words(text))
+    if begun:
+        chances = (p for sentence, p in _sentences(story).items() if _begins(sentence, begun))
+        total += math.log(sum(chances) * (1 - _end_probability(story.length)))
+    return total
+
+
+def _follow(words: list[str]) -> tuple[Story, list[str], float]:
+    """The story after these words, the words of its unfinished sentence, and ln P of all that is finished."""
+    story, begun, total = Story(), [], 0.0
+    for position, word in enumerate(words):
+        if word == END and not begun and _end_probability(story.length) > 0:
+            total += math.log(_end_probability(story.length))
+            story = Story()
+            continue
+        begun.append(word)
+        if word == ".":
+            kind, telling, p = _recognise(" ".join(begun), story)
+            if p == 0:
+                raise ValueError(_cannot_stand(words[: position + 1], len(begun), story))
+            total += math.log(p * (1 - _end_probability(story.length)))
+            story.add(kind, telling)
+            begun = []
+    if begun and not any(_begins(sentence, begun) for sentence in _sentences(story)):
+        raise ValueError(_cannot_stand(words, len(begun), story))
+    return story, begun, total
+
+
+def _recognise(sentence: str, story: Story) -> tuple[str, Telling | None, float]:
+    """Its kind, what it tells, and its chance as the next sentence (0 if it cannot be). Far faster than `_sentences`."""
+    if _end_probability(story.length) == 1:
+        return "", None, 0.0
+    kinds = _kind_probabilities(len(story.told["did"]), len(story.told["has"]))
+    if sentence in _by_sentence():
+        kind, telling = _by_sentence()[sentence]
+        told = story.told[kind]
+        if telling.who in told or kind not in kinds:
+            return kind, None, 0.0
+        return kind, telling, kinds[kind] * telling.probability / (1 - sum(map(_who(kind).__getitem__, told)))
+    for kind, (about, pattern) in LOOKING_BACK.items():
+        facts = story.told[about].values()
+        if any(pattern.format(**fact) == sentence for fact in facts):
+            return kind, None, kinds[kind] / len(facts)
+    return "", None, 0.0
+
+
+def _next_words(story: Story, begun: list[str]) -> dict[str, float]:
+    chances = {} if begun else {END: _end_probability(story.length)}
+    for sentence, p in _sentences(story).items() if chances.get(END) != 1 else ():
+        if _begins(sentence, begun):
+            word = sentence.split(" ", len(begun) + 1)[len(begun)]
+            chances[word] = chances.get(word, 0.0) + p * (1 - chances.get(END, 0.0))
+    total = sum(chances.values())
+    return {word: p / total for word, p in sorted(chances.items(), key=lambda pair: -pair[1]) if p > 0}
+
+
+def _begins(sentence: str, begun: list[str]) -> bool:
+    return not begun or sentence.startswith(" ".join(begun) + " ")
+
+
+def _cannot_stand(words: list[str], begun: int, story: Story) -> str:
+    """The first word that cannot stand where it stands lies in the last `begun` words; what could stand there?"""
+    for position in range(len(words) - begun, len(words)):
+        possible = _next_words(story, words[len(words) - begun : position])
+        if words[position] not in possible:
+            break
+    word, before = words[position], " ".join(words[max(0, position - 8) : position])
+    if word not in KINDS:
+        return f"prefix has, as word {position + 1}, something that cannot stand there: {_unknown(word)}"
+    where = f"after {'… ' if position > 8 else ''}{before!r}" if position else "at a story's beginning"
+    return f"{word!r} (word {position + 1}) cannot stand {where}: there can come {', '.join(sorted(possible))}"
+
+
+# ── Stories ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def stories(seed: int = 0) -> Iterator[str]:
+    """Stories without end, each closed by <end>; the same for the same seed, on every machine."""
+    draw = random.Random(seed).random  # Python promises this method's sequence for ever
+    tables = {kind: (tellings, _heap_up(t.probability for t in tellings)) for kind, tellings in _tellings().items()}
+
+    @cache
+    def kinds(did: int, has: int) -> tuple[list[str], list[float]]:
+        chances = _kind_probabilities(did, has)
+        return list(chances), _heap_up(chances.values())
+
+    while True:
+        did, has = {}, {}
+        told, sentences = {"did": did, "has": has}, []
+        while draw() >= _end_probability(len(sentences)):
+            names, heaped = kinds(len(did), len(has))
+            kind = names[bisect(heaped, draw())]
+            if kind in LOOKING_BACK:
+                about, pattern = LOOKING_BACK[kind]
+                facts = list(told[about].values())
+                sentences.append(pattern.format(**facts[int(draw() * len(facts))]))
+            else:
+                tellings, heaped = tables[kind]
+                telling = tellings[bisect(heaped, draw())]
+                while telling.who in told[kind]:  # drawing again scales the chances of the others up
+                    telling = tellings[bisect(heaped, draw())]
+                told[kind][telling.who] = telling.fact
+                sentences.append(telling.sentence)
+        sentences.append(END)
+        yield " ".join(sentences)
+
+
+def text(n_words: int, seed: int = 0) -> str:
+    """The first `n_words` words of stories(seed), one story after the other; the last one may break off.
+
+    Raises:
+        ValueError: n_words is negative.
+    """
+    if n_words < 0:
+        raise ValueError(f"n_words must be 0 or more, got {n_words}")
+    words, source = [], stories(seed)
+    while len(words) < n_words:
+        words += next(source).split()
+    return " ".join(words[:n_words])
+
+
+def _heap_up(chances) -> list[float]:
+    """Running sums; the last is 1 even where rounding left a little less, so that every draw below 1 finds its place."""
+    sums = list(accumulate(chances))
+    return [*sums[:-1], 1.0]
+
+
+# ── Entropy ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+@cache
+def entropy_per_word() -> float:
+    """How many nats one word of Hill World carries on average, <end> counted: no model's loss can stay below.
+
+    Exact: (expected −ln P of a story) / (expected words of a story), which is what the mean −ln P of a long text tends to.
+    Each story has one way to be made, so −ln P of it is the sum over its choices, and the expectation is a sum of
+    entropies of choices. It is computed backwards over how many sentences there are, how many of them told a deed, and how many a
+    possession: the kinds of sentence depend on nothing else. Who is told of depends on who has been, so for
+    each number of those told of, `_expected` averages over every set of them.
+    """
+    nats, words = _expected_from(0, 0, 0)
+    return nats / words
+
+
+def words_per_story() -> float:
+    """How many words a story has on average, <end> counted. Exact."""
+    return _expected_from(0, 0, 0)[1]
+
+
+@cache
+def _expected_from(length: int, did: int, has: int) -> tuple[float, float]:
+    """Expected nats and words from a sentence's end to the story's end."""
+    end = _end_probability(length)
+    nats, words = _entropy((end, 1 - end)), end
+    if end == 1:
+        return nats, words
+    kinds = _kind_probabilities(did, has)
+    nats += (1 - end) * _entropy(kinds.values())
+    told = {"did": did, "has": has}
+    for kind, p in kinds.items():
+        if kind in LOOKING_BACK:
+            count = told[LOOKING_BACK[kind][0]]
+            own = math.log(count), _expected(LOOKING_BACK[kind][0])[count].words[kind]
+            rest = _expected_from(length + 1, did, has)
+        else:
+            expected = _expected(kind)[told[kind]]
+            own = expected.nats, expected.words[kind]
+            rest = _expected_from(length + 1, did + (kind == "did"), has + (kind == "has"))
+        nats += (1 - end) * p * (own[0] + rest[0])
+        words += (1 - end) * p * (own[1] + rest[1])
+    return nats, words
+
+
+class Expected(NamedTuple):
+    """Averages over which ones have been told of, given how many."""
+
+    nats: float  # of the next telling
+    words: dict[str, float]  # of the next telling, and of each way to look back at one told
+
+
+@cache
+def _expected(kind: str) -> list[Expected]:
+    """For 0, 1, 2, … told of: the entropy and length of the next telling of this kind, the length of looking back."""
+    chances = _who(kind)
+    patterns = {name: pattern for name, (about, pattern) in LOOKING_BACK.items() if about == kind}
+    rest, lengths = dict.fromkeys(chances, 0.0), {name: dict.fromkeys(chances, 0.0) for name in (kind, *patterns)}
+    for telling in _tellings()[kind]:
+        p = telling.probability / chances[telling.who]
+        rest[telling.who] -= p * math.log(p)
+        lengths[kind][telling.who] += p * _count(telling.sentence)
+        for name, pattern in patterns.items():
+            lengths[name][telling.who] += p * _count(pattern.format(**telling.fact))
+
+    averages, sets = [], {frozenset(): 1.0}  # every set of those told of, and how likely it is to be this one
+    for size in range(min(max(SENTENCES_PER_STORY), len(chances)) + 1):
+        nats, words, larger = 0.0, dict.fromkeys(lengths, 0.0), {}
+        for told, p in sets.items():
+            left = {who: chance for who, chance in chances.items() if who not in told}
+            total = sum(left.values())
+            nats += p * _entropy(chance / total for chance in left.values())
+            for who, chance in left.items():
+                q = p * chance / total
+                nats += q * rest[who]
+                words[kind] += q * lengths[kind][who]
+                larger[told | {who}] = larger.get(told | {who}, 0.0) + q
+            for name in patterns:
+                words[name] += p * sum(lengths[name][who] for who in told) / max(size, 1)
+        averages.append(Expected(nats, words))
+        sets = larger
+    return averages
+
+
+def _count(sentence: str) -> int:
+    return len(sentence.split())
+
+
+def _entropy(chances) -> float:
+    return -sum(p * math.log(p) for p in chances if p > 0)
+
+
+# ── Is it a world? ───────────────────────────────────────────────────────────────────────────────────────────────────
+def _check_the_world() -> None:
+    """Every row of chances sums to 1, and names only what the other tables know.
+
+    Raises:
+        ValueError: one does not.
+    """
+    rows = {"SENTENCES_PER_STORY": SENTENCES_PER_STORY, "SENTENCES": SENTENCES, "DOERS": DOERS}
+    rows |= {"CHILDREN": CHILDREN, "THINGS": THINGS}
+    rows |= {f"COLOURS[{thing!r}]": row for thing, row in COLOURS.items()}
+    rows |= {f"DEEDS[{who!r}][{deed!r}]": row for who, deeds in DEEDS.items() for deed, row in deeds.items()}
+    for name, row in rows.items():
+        if not math.isclose(sum(row.values()), 1, abs_tol=1e-9) or min(row.values()) <= 0:
+            raise ValueError(f"{name} must be chances above 0 that sum to 1, they sum to {sum(row.values()):.6g}")
+    for name, missing in {
+        "DEEDS": {who for who in DOERS if who not in CHILDREN} - DEEDS.keys(),
+        "COLOURS": THINGS.keys() - COLOURS.keys(),
+        "LOOKING_BACK": SENTENCES.keys() - LOOKING_BACK.keys() - {"did", "has"},
+    }.items():
+        if missing:
+            raise ValueError(f"{name} has no row for {', '.join(sorted(missing))}")
