@@ -23,6 +23,7 @@ from course_lib.input_processing.bpe import (
     encode_word,
     listed_merges,
 )
+from course_lib.input_processing.bpe_training import BYTES_BY_ID, train_bpe
 from course_lib.input_processing.patterns import PATTERNS, split_words
 
 __all__ = ["PATTERNS", "SpecialToken", "StreamDecoder", "Tokenizer", "bytes_to_unicode"]
@@ -73,7 +74,8 @@ def split_at_special_tokens(text: str, tokens: Sequence[SpecialToken]) -> Iterat
 class Tokenizer:
     """Byte-level byte-pair encoding with special tokens.
 
-    Made by one of `from_merges`, `from_tiktoken_file`, `from_tokenizer_json`, `from_vocab_and_merges`, `from_folder`.
+    Made by `train`, or by one of `from_pairs`, `from_merges`, `from_tiktoken_file`, `from_tokenizer_json`,
+    `from_vocab_and_merges`, `from_folder`.
 
     Attributes:
         special_tokens: text → id of each special token.
@@ -178,6 +180,34 @@ class Tokenizer:
         return "".join(map(_visible, decoded))
 
     # ---- vocabularies ----------------------------------------------------------------------------
+
+    @classmethod
+    def train(
+        cls,
+        text: str | Iterable[str],
+        vocab_size: int,
+        pattern: str = "gpt2",
+        special_tokens: Sequence[str] = (),
+        progress: bool = False,
+    ) -> "Tokenizer":
+        """Learn the merges from `text` (`train_bpe` says how, and what it raises) and make a tokenizer of them."""
+        merges = train_bpe(text, vocab_size, pattern, special_tokens, progress)
+        return cls.from_pairs(merges, special_tokens, pattern)
+
+    @classmethod
+    def from_pairs(
+        cls, pairs: Sequence[tuple[bytes, bytes]], special_tokens: Sequence[str] = (), pattern: str = "gpt2"
+    ) -> "Tokenizer":
+        """From the merges of `train_bpe`. Ids: the 256 bytes as GPT-2 numbers them, what the merges made, then the
+        special tokens. Raises ValueError where two merges make the same token.
+        """
+        tokens = [*BYTES_BY_ID, *(left + right for left, right in pairs)]
+        token_ids = {token: id for id, token in enumerate(tokens)}
+        if len(token_ids) < len(tokens):
+            twice = next(token for id, token in enumerate(tokens) if token_ids[token] != id)
+            raise ValueError(f"pairs must make tokens that differ, but {twice!r} is made twice")
+        special = [SpecialToken(text, id) for id, text in enumerate(special_tokens, start=len(tokens))]
+        return cls(token_ids, listed_merges(pairs), pattern, special)
 
     @classmethod
     def from_merges(
