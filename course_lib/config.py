@@ -26,7 +26,7 @@ class TransformerConfig:
 
     norm: Literal["layer_norm", "rms_norm"] = "rms_norm"
     norm_eps: float = 1e-5
-    positions: Literal["learned", "rope", "none"] = "rope"
+    positions: Literal["learned", "sinusoidal", "rope", "alibi", "none"] = "rope"
     rope_theta: float = 10_000.0
     # Which two numbers of a head turn together. Hugging Face's checkpoints pair i with i + d_head/2 ("halves");
     # GGUF files of Llama models store their rows so that 2i turns with 2i + 1 ("neighbours").
@@ -51,3 +51,5 @@ class TransformerConfig:
             )
         if self.positions == "rope" and self.d_head % 2:
             raise ValueError(f"d_head must be even for RoPE, which turns pairs, got {self.d_head}")
+        if self.positions == "sinusoidal" and self.d_model % 2:
+            raise ValueError(f"d_model must be even for sinusoidal positions, waves in pairs, got {self.d_model}")

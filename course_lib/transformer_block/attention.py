@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from course_lib.config import TransformerConfig
-from course_lib.input_processing.positions import rotate
+from course_lib.input_processing.positions import position_scheme, rotate
 from course_lib.transformer_block.linear import Linear
 
 
@@ -35,13 +35,16 @@ def scaled_dot_product_attention(
     key: Float[Tensor, "*batch key d_head"],
     value: Float[Tensor, "*batch key d_head"],
     mask: Bool[Tensor, "query key"] | None = None,
+    bias: Float[Tensor, "*#batch query key"] | None = None,
 ) -> tuple[Float[Tensor, "*batch query d_head"], Float[Tensor, "*batch query key"]]:
-    """softmax(query · keyᵀ / √d_head) · value, and the weights that the softmax gave.
+    """softmax(query · keyᵀ / √d_head + bias) · value, and the weights that the softmax gave.
 
     Each row of weights sums to 1: how much of each token's value the query takes. A query that may look at nothing
     takes nothing: its weights and its result are 0.
     """
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    if bias is not None:
+        scores = scores + bias
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(dim=-1)
@@ -70,6 +73,7 @@ class MultiHeadAttention(nn.Module):
         self.key = Linear(config.d_model, config.n_kv_heads * config.d_head, config.bias)
         self.value = Linear(config.d_model, config.n_kv_heads * config.d_head, config.bias)
         self.output = Linear(config.n_heads * config.d_head, config.d_model, config.bias)
+        self.alibi = position_scheme(config) if config.positions == "alibi" else None
 
     def forward(
         self,
@@ -90,7 +94,8 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             key, value = cache.append(self.layer, key, value)
 
-        mixed, table = attend(query, key, value, weights)
+        bias = self.alibi.bias(query.shape[2], key.shape[2], x.device) if self.alibi else None
+        mixed, table = attend(query, key, value, weights, bias)
         return self.output(mixed.transpose(1, 2).flatten(2)), table
 
     def _split(self, x: Tensor, n_heads: int) -> Tensor:  # (batch, position, n·d_head) → (batch, n, position, d_head)
@@ -102,19 +107,23 @@ def attend(
     key: Float[Tensor, "batch kv_heads key d_head"],
     value: Float[Tensor, "batch kv_heads key d_head"],
     weights: bool = False,
+    bias: Float[Tensor, "heads query key"] | None = None,
 ) -> tuple[Float[Tensor, "batch heads query d_head"], Float[Tensor, "batch heads query key"] | None]:
     """Causal attention: from scratch where the weights are wanted, else by PyTorch's fused operation.
 
+    `bias` is added to the scores (ALiBi's, for one).
     This is the one place where the way to compute attention is chosen.
     """
     n_heads, n_query, n_key = query.shape[1], query.shape[2], key.shape[2]
     if weights:
         mask = causal_mask(n_query, n_key, query.device)
-        return scaled_dot_product_attention(query, repeat_kv(key, n_heads), repeat_kv(value, n_heads), mask)
+        return scaled_dot_product_attention(query, repeat_kv(key, n_heads), repeat_kv(value, n_heads), mask, bias)
     # The fused operation's own is_causal counts from the first key: right only when no key came out of a cache.
-    square = n_query == n_key
-    mask = None if square or n_query == 1 else causal_mask(n_query, n_key, query.device)
+    by_itself = n_query == n_key > 1 and bias is None
+    mask = None if by_itself or n_query == 1 else causal_mask(n_query, n_key, query.device)
+    if bias is not None:  # one tensor says both: what is added, and −∞ where the mask is closed
+        mask = bias.to(query.dtype) if mask is None else bias.to(query.dtype).masked_fill(~mask, -torch.inf)
     mixed = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=square and n_query > 1, enable_gqa=n_heads != key.shape[1]
+        query, key, value, attn_mask=mask, is_causal=by_itself, enable_gqa=n_heads != key.shape[1]
     )
     return mixed, None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.embeddings import embed
-from course_lib.input_processing.positions import rotation_angles
+from course_lib.input_processing.positions import position_scheme
 from course_lib.transformer_block.attention import Cache
 from course_lib.transformer_block.block import Block
 from course_lib.transformer_block.linear import Linear, learned, linear
@@ -17,7 +17,7 @@ from course_lib.transformer_block.normalization import norm
 
 
 class Table(nn.Module):
-    """One learned vector per row: per token of the vocabulary, or per position."""
+    """One learned vector per row: per token of the vocabulary."""
 
     def __init__(self, rows: int, d_model: int):
         super().__init__()
@@ -31,8 +31,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding = Table(config.vocab_size, config.d_model)
-        if config.positions == "learned":
-            self.position_embedding = Table(config.context_length, config.d_model)
+        self.position_embedding = position_scheme(config)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.final_norm = norm(config)
         if not config.tie_embeddings:
@@ -50,16 +49,12 @@ class Transformer(nn.Module):
         if end > self.config.context_length:
             raise ValueError(f"{end} tokens do not fit into the model's context of {self.config.context_length}")
         x = embed(ids, self.token_embedding.weight)
-        if self.config.positions == "learned":
-            x = x + self.position_embedding.weight[start:end]
-        return x
+        vectors = self.position_embedding.vectors(torch.arange(start, end, device=ids.device))
+        return x if vectors is None else x + vectors.to(x.dtype)
 
     def angles(self, start: int, end: int) -> Float[Tensor, "position pair"] | None:
         """RoPE's angles for positions start to end − 1; None for a model without it."""
-        if self.config.positions != "rope":
-            return None
-        positions = torch.arange(start, end, device=self.token_embedding.weight.device)
-        return rotation_angles(positions, self.config.d_head, self.config.rope_theta)
+        return self.position_embedding.angles(torch.arange(start, end, device=self.token_embedding.weight.device))
 
     def hidden_states(
         self, ids: Int[Tensor, "batch position"], cache: Cache | None = None

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -38,18 +40,28 @@ def test_a_query_that_may_look_at_nothing_takes_nothing():
 
 
 @settings(max_examples=100, deadline=None)
-@given(sizes, st.integers(1, 3), st.integers(1, 3), sizes, st.integers(0, 5), st.integers(0, 2**31))
-def test_fused_and_traced_attention_agree_with_any_number_of_cached_keys(batch, kv_heads, group, new, cached, seed):
+@given(sizes, st.integers(1, 3), st.integers(1, 3), sizes, st.integers(0, 5), st.booleans(), st.integers(0, 2**31))
+def test_fused_and_traced_attention_agree_with_any_number_of_cached_keys(
+    batch, kv_heads, group, new, cached, biased, seed
+):
     source = torch.Generator().manual_seed(seed)
     query = torch.randn(batch, kv_heads * group, new, 8, generator=source)
     key, value = torch.randn(2, batch, kv_heads, cached + new, 8, generator=source)
-    fused, none = attend(query, key, value)
-    traced, weights = attend(query, key, value, weights=True)
+    bias = torch.randn(kv_heads * group, new, cached + new, generator=source) if biased else None
+    fused, none = attend(query, key, value, bias=bias)
+    traced, weights = attend(query, key, value, weights=True, bias=bias)
     assert none is None
     torch.testing.assert_close(fused, traced, atol=1e-5, rtol=1e-5)
     # the last query sees all keys, the first only the cached ones and itself
     assert (weights[..., 0, cached + 1 :] == 0).all()
     assert (weights[..., -1, :] > 0).all()
+
+
+def test_a_bias_shifts_the_scores():
+    """By hand: equal scores, and a bias of ln 3 for one of two keys: it gets three quarters."""
+    query, key = torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 2, 4)
+    _, weights = attend(query, key, key, weights=True, bias=torch.tensor([[[0.0, math.log(3)]]]))
+    torch.testing.assert_close(weights.flatten(), torch.tensor([0.25, 0.75]))
 
 
 def test_repeat_kv_serves_neighbouring_query_heads():
