@@ -30,20 +30,20 @@ SENTENCES_PER_STORY = {3: 0.15, 4: 0.20, 5: 0.25, 6: 0.20, 7: 0.12, 8: 0.08}
 # Which kind of sentence comes next. A kind that cannot come (nothing is told yet to look back at, or nobody is left to
 # tell of) is left out, and the chances of the others grow in proportion.
 SENTENCES = {
-    "did": 0.30,  # the dog ran up the hill .
-    "has": 0.22,  # mia has a red ball .
-    "asks where": 0.16,
-    "asks colour": 0.14,
-    "says colour": 0.10,
-    "asks what": 0.08,
+    "did": 0.28,  # the dog ran up the hill .
+    "has": 0.24,  # mia has a red ball .
+    "where": 0.16,
+    "colour": 0.12,
+    "is": 0.10,
+    "who": 0.10,
 }
 
 # What looks back: at which kind of telling, and in which words. Each of those told so far is as likely as the others.
 LOOKING_BACK = {
-    "asks where": ("did", "where is {who} ? {preposition} the {place} ."),
-    "asks colour": ("has", "what colour is the {thing} of {who} ? {colour} ."),
-    "says colour": ("has", "the {thing} of {who} is {colour} ."),
-    "asks what": ("has", "what does {who} have ? a {colour} {thing} ."),
+    "where": ("did", "where is {who} ? {preposition} the {place} ."),
+    "colour": ("has", "what colour is the {thing} ? {colour} ."),
+    "is": ("has", "the {thing} is {colour} ."),
+    "who": ("has", "who has the {thing} ? {who} ."),
 }
 
 # Who does something (an animal or a child does one thing in a story) …
@@ -104,7 +104,7 @@ DEEDS = {
     },
 }
 
-# Who has something (a child has one thing in a story), what, and of which colour.
+# Who has something, what, and of which colour. In a story a child has one thing, and there is one thing of each kind.
 CHILDREN = {"mia": 0.25, "omar": 0.15, "yuki": 0.15, "ravi": 0.15, "zola": 0.15, "ben": 0.15}
 THINGS = {
     "ball": 0.20, "kite": 0.15, "boat": 0.15, "hat": 0.15, "drum": 0.10, "scarf": 0.10, "cup": 0.08, "lamp": 0.07,
@@ -130,9 +130,9 @@ def _kinds() -> dict[str, str]:
     groups = {
         "mark": [END, ".", "?"],
         "article": ["the", "a"],
-        "question": ["what", "where", "colour"],
-        "verb": ["is", "has", "does", "have", *(verb for verb, _ in deeds)],
-        "preposition": ["of", *(preposition for _, preposition in deeds)],
+        "question": ["what", "where", "who", "colour"],
+        "verb": ["is", "has", *(verb for verb, _ in deeds)],
+        "preposition": [preposition for _, preposition in deeds],
         "person": CHILDREN,
         "animal": [who for who in DOERS if who not in CHILDREN],
         "thing": THINGS,
@@ -187,9 +187,12 @@ class Telling(NamedTuple):
     """A sentence that tells something new."""
 
     sentence: str
-    who: str
-    probability: float  # among the sentences of its kind, as long as nobody has been told of
+    drawn: tuple[str, ...]  # one from each of the kind's CASTS: none of them can be told of again in the same story
+    probability: float  # among the sentences of its kind, as long as nothing has been told
     fact: dict[str, str]  # what a later sentence can look back at
+
+
+CASTS = {"did": (DOERS,), "has": (CHILDREN, THINGS)}
 
 
 class Story:
@@ -197,12 +200,20 @@ class Story:
 
     def __init__(self):
         self.length = 0  # sentences
-        self.told: dict[str, dict[str, dict[str, str]]] = {"did": {}, "has": {}}  # kind → who → fact
+        self.facts: dict[str, list[dict[str, str]]] = {"did": [], "has": []}
+        self.drawn: dict[str, set[str]] = {"did": set(), "has": set()}
 
-    def add(self, kind: str, telling: Telling | None) -> None:
-        self.length += 1
-        if telling is not None:
-            self.told[kind][telling.who] = telling.fact
+    def add(self, kind: str, telling: Telling) -> None:
+        self.facts[kind].append(telling.fact)
+        self.drawn[kind].update(telling.drawn)
+
+    def kinds(self) -> dict[str, float]:
+        """The chance of each kind of sentence, if one comes."""
+        return _kind_probabilities(len(self.facts["did"]), len(self.facts["has"]))
+
+    def left(self, kind: str) -> float:
+        """The share of this kind's tellings that can still come."""
+        return math.prod(sum(p for name, p in cast.items() if name not in self.drawn[kind]) for cast in CASTS[kind])
 
 
 @cache
@@ -216,9 +227,9 @@ def _tellings() -> dict[str, list[Telling]]:
         for deed, places in rows.items():
             for place, p in places.items():
                 fact = dict(who=name, preposition=deed.split()[1], place=place)
-                did.append(Telling(f"{name} {deed} the {place} .", who, chance / len(rows) * p, fact))
+                did.append(Telling(f"{name} {deed} the {place} .", (who,), chance / len(rows) * p, fact))
     has = [
-        Telling(f"{who} has a {colour} {thing} .", who, p * q * r, dict(who=who, thing=thing, colour=colour))
+        Telling(f"{who} has a {colour} {thing} .", (who, thing), p * q * r, dict(who=who, thing=thing, colour=colour))
         for who, p in CHILDREN.items()
         for thing, q in THINGS.items()
         for colour, r in COLOURS[thing].items()
@@ -229,11 +240,6 @@ def _tellings() -> dict[str, list[Telling]]:
 @cache
 def _by_sentence() -> dict[str, tuple[str, Telling]]:
     return {telling.sentence: (kind, telling) for kind, tellings in _tellings().items() for telling in tellings}
-
-
-@cache
-def _who(kind: str) -> dict[str, float]:
-    return DOERS if kind == "did" else CHILDREN
 
 
 @cache
@@ -250,7 +256,7 @@ def _kind_probabilities(did: int, has: int) -> dict[str, float]:
     possible = {
         kind: p
         for kind, p in SENTENCES.items()
-        if (told[LOOKING_BACK[kind][0]] > 0 if kind in LOOKING_BACK else told[kind] < len(_who(kind)))
+        if (told[LOOKING_BACK[kind][0]] > 0 if kind in LOOKING_BACK else told[kind] < min(map(len, CASTS[kind])))
     }
     return {kind: p / sum(possible.values()) for kind, p in possible.items()}
 
@@ -258,17 +264,17 @@ def _kind_probabilities(did: int, has: int) -> dict[str, float]:
 def _sentences(story: Story) -> dict[str, float]:
     """Every sentence that can come next, if one comes, and its chance."""
     chances = {}
-    for kind, p in _kind_probabilities(len(story.told["did"]), len(story.told["has"])).items():
+    for kind, p in story.kinds().items():
         if kind in LOOKING_BACK:
             about, pattern = LOOKING_BACK[kind]
-            facts = story.told[about].values()
+            facts = story.facts[about]
             chances |= {pattern.format(**fact): p / len(facts) for fact in facts}
         else:
-            left = 1 - sum(_who(kind)[who] for who in story.told[kind])
+            share = p / story.left(kind)
             chances |= {
-                telling.sentence: p * telling.probability / left
+                telling.sentence: share * telling.probability
                 for telling in _tellings()[kind]
-                if telling.who not in story.told[kind]
+                if story.drawn[kind].isdisjoint(telling.drawn)
             }
     return chances
 
@@ -313,33 +319,30 @@ def _follow(words: list[str]) -> tuple[Story, list[str], float]:
             continue
         begun.append(word)
         if word == ".":
-            kind, telling, p = _recognise(" ".join(begun), story)
+            sentence, begun = " ".join(begun), []
+            p = (1 - _end_probability(story.length)) * _sentence_probability(sentence, story)
             if p == 0:
-                raise ValueError(_cannot_stand(words[: position + 1], len(begun), story))
-            total += math.log(p * (1 - _end_probability(story.length)))
-            story.add(kind, telling)
-            begun = []
+                raise ValueError(_cannot_stand(words[: position + 1], _count(sentence), story))
+            total += math.log(p)
+            story.length += 1
+            if sentence in _by_sentence():
+                story.add(*_by_sentence()[sentence])
     if begun and not any(_begins(sentence, begun) for sentence in _sentences(story)):
         raise ValueError(_cannot_stand(words, len(begun), story))
     return story, begun, total
 
 
-def _recognise(sentence: str, story: Story) -> tuple[str, Telling | None, float]:
-    """Its kind, what it tells, and its chance as the next sentence (0 if it cannot be). Far faster than `_sentences`."""
-    if _end_probability(story.length) == 1:
-        return "", None, 0.0
-    kinds = _kind_probabilities(len(story.told["did"]), len(story.told["has"]))
+def _sentence_probability(sentence: str, story: Story) -> float:
+    """The same as `_sentences(story).get(sentence, 0)`, far faster."""
+    kinds = story.kinds()
     if sentence in _by_sentence():
         kind, telling = _by_sentence()[sentence]
-        told = story.told[kind]
-        if telling.who in told or kind not in kinds:
-            return kind, None, 0.0
-        return kind, telling, kinds[kind] * telling.probability / (1 - sum(map(_who(kind).__getitem__, told)))
+        possible = kind in kinds and story.drawn[kind].isdisjoint(telling.drawn)
+        return kinds[kind] * telling.probability / story.left(kind) if possible else 0.0
     for kind, (about, pattern) in LOOKING_BACK.items():
-        facts = story.told[about].values()
-        if any(pattern.format(**fact) == sentence for fact in facts):
-            return kind, None, kinds[kind] / len(facts)
-    return "", None, 0.0
+        if any(pattern.format(**fact) == sentence for fact in story.facts[about]):
+            return kinds[kind] / len(story.facts[about])
+    return 0.0
 
 
 def _next_words(story: Story, begun: list[str]) -> dict[str, float]:
@@ -381,21 +384,21 @@ def stories(seed: int = 0) -> Iterator[str]:
         return list(chances), _heap_up(chances.values())
 
     while True:
-        did, has = {}, {}
-        told, sentences = {"did": did, "has": has}, []
+        facts, drawn, sentences = {"did": [], "has": []}, {"did": set(), "has": set()}, []
         while draw() >= _end_probability(len(sentences)):
-            names, heaped = kinds(len(did), len(has))
+            names, heaped = kinds(len(facts["did"]), len(facts["has"]))
             kind = names[bisect(heaped, draw())]
             if kind in LOOKING_BACK:
                 about, pattern = LOOKING_BACK[kind]
-                facts = list(told[about].values())
-                sentences.append(pattern.format(**facts[int(draw() * len(facts))]))
+                fact = facts[about][int(draw() * len(facts[about]))]
+                sentences.append(pattern.format(**fact))
             else:
                 tellings, heaped = tables[kind]
                 telling = tellings[bisect(heaped, draw())]
-                while telling.who in told[kind]:  # drawing again scales the chances of the others up
+                while not drawn[kind].isdisjoint(telling.drawn):  # drawing again scales the chances of the others up
                     telling = tellings[bisect(heaped, draw())]
-                told[kind][telling.who] = telling.fact
+                facts[kind].append(telling.fact)
+                drawn[kind].update(telling.drawn)
                 sentences.append(telling.sentence)
         sentences.append(END)
         yield " ".join(sentences)
@@ -429,8 +432,8 @@ def entropy_per_word() -> float:
     Exact: (expected −ln P of a story) / (expected words of a story), which is what the mean −ln P of a long text tends to.
     Each story has one way to be made, so −ln P of it is the sum over its choices, and the expectation is a sum of
     entropies of choices. It is computed backwards over how many sentences there are, how many of them told a deed, and how many a
-    possession: the kinds of sentence depend on nothing else. Who is told of depends on who has been, so for
-    each number of those told of, `_expected` averages over every set of them.
+    possession: the kinds of sentence depend on nothing else. Who is told of depends on who has been, so `_draw`
+    averages over every set of those told of before.
     """
     nats, words = _expected_from(0, 0, 0)
     return nats / words
@@ -453,11 +456,12 @@ def _expected_from(length: int, did: int, has: int) -> tuple[float, float]:
     told = {"did": did, "has": has}
     for kind, p in kinds.items():
         if kind in LOOKING_BACK:
-            count = told[LOOKING_BACK[kind][0]]
-            own = math.log(count), _expected(LOOKING_BACK[kind][0])[count].words[kind]
+            about, pattern = LOOKING_BACK[kind]
+            count = told[about]
+            own = math.log(count), sum(_expected(about, i).words[kind] for i in range(count)) / count
             rest = _expected_from(length + 1, did, has)
         else:
-            expected = _expected(kind)[told[kind]]
+            expected = _expected(kind, told[kind])
             own = expected.nats, expected.words[kind]
             rest = _expected_from(length + 1, did + (kind == "did"), has + (kind == "has"))
         nats += (1 - end) * p * (own[0] + rest[0])
@@ -466,42 +470,50 @@ def _expected_from(length: int, did: int, has: int) -> tuple[float, float]:
 
 
 class Expected(NamedTuple):
-    """Averages over which ones have been told of, given how many."""
+    """Averages over everything that one telling of a kind can tell, the first, second, … of a story."""
 
-    nats: float  # of the next telling
-    words: dict[str, float]  # of the next telling, and of each way to look back at one told
+    nats: float  # its entropy
+    words: dict[str, float]  # how many words it has, and each way to look back at it
 
 
 @cache
-def _expected(kind: str) -> list[Expected]:
-    """For 0, 1, 2, … told of: the entropy and length of the next telling of this kind, the length of looking back."""
-    chances = _who(kind)
-    patterns = {name: pattern for name, (about, pattern) in LOOKING_BACK.items() if about == kind}
-    rest, lengths = dict.fromkeys(chances, 0.0), {name: dict.fromkeys(chances, 0.0) for name in (kind, *patterns)}
+def _expected(kind: str, earlier: int) -> Expected:
+    """Of the telling that follows `earlier` ones of the same kind."""
+    draws = [_draw(kind, cast)[earlier] for cast in range(len(CASTS[kind]))]
+    nats, words = sum(choice for choice, _ in draws), dict.fromkeys((kind, *LOOKING_BACK), 0.0)
     for telling in _tellings()[kind]:
-        p = telling.probability / chances[telling.who]
-        rest[telling.who] -= p * math.log(p)
-        lengths[kind][telling.who] += p * _count(telling.sentence)
-        for name, pattern in patterns.items():
-            lengths[name][telling.who] += p * _count(pattern.format(**telling.fact))
+        alone = math.prod(cast[name] for cast, name in zip(CASTS[kind], telling.drawn, strict=True))
+        rest = telling.probability / alone  # of this sentence, once it is known who and what it tells of
+        p = rest * math.prod(chances[name] for (_, chances), name in zip(draws, telling.drawn, strict=True))
+        nats -= p * math.log(rest)
+        words[kind] += p * _count(telling.sentence)
+        for name, (about, pattern) in LOOKING_BACK.items():
+            if about == kind:
+                words[name] += p * _count(pattern.format(**telling.fact))
+    return Expected(nats, words)
 
-    averages, sets = [], {frozenset(): 1.0}  # every set of those told of, and how likely it is to be this one
-    for size in range(min(max(SENTENCES_PER_STORY), len(chances)) + 1):
-        nats, words, larger = 0.0, dict.fromkeys(lengths, 0.0), {}
-        for told, p in sets.items():
-            left = {who: chance for who, chance in chances.items() if who not in told}
+
+@cache
+def _draw(kind: str, cast: int) -> list[tuple[float, dict[str, float]]]:
+    """Drawing from a cast without putting back: for the first, second, … draw, its entropy and each one's chance.
+
+    Both are averages over every set of those drawn before, weighed by how likely it is to be this set.
+    """
+    chances, draws = CASTS[kind][cast], []
+    sets = {frozenset(): 1.0}
+    for _ in range(min(max(SENTENCES_PER_STORY), *map(len, CASTS[kind]))):
+        nats, average, larger = 0.0, dict.fromkeys(chances, 0.0), {}
+        for drawn, p in sets.items():
+            left = {name: chance for name, chance in chances.items() if name not in drawn}
             total = sum(left.values())
             nats += p * _entropy(chance / total for chance in left.values())
-            for who, chance in left.items():
+            for name, chance in left.items():
                 q = p * chance / total
-                nats += q * rest[who]
-                words[kind] += q * lengths[kind][who]
-                larger[told | {who}] = larger.get(told | {who}, 0.0) + q
-            for name in patterns:
-                words[name] += p * sum(lengths[name][who] for who in told) / max(size, 1)
-        averages.append(Expected(nats, words))
+                average[name] += q
+                larger[drawn | {name}] = larger.get(drawn | {name}, 0.0) + q
+        draws.append((nats, average))
         sets = larger
-    return averages
+    return draws
 
 
 def _count(sentence: str) -> int:
