@@ -1,4 +1,4 @@
-"""A lesson as homework, through nbgrader. What an instructor does from here on: nbgrader_config.py."""
+"""A homework, or any lesson as one, through nbgrader. What an instructor does from here on: nbgrader_config.py."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from course_lib.classroom.workspace import LESSONS, ROOT, lesson_names
 
 
 def release(lesson: str, lessons: Path = LESSONS, root: Path = ROOT) -> Path:
-    """Make one nbgrader assignment of one lesson, and release it: the notebook to hand out.
+    """Make one nbgrader assignment of one lesson or homework, and release it: the notebook to hand out.
 
     Released again after a change of the lesson, it replaces what was released before. `root` has nbgrader_config.py.
     Raises ValueError for an unknown lesson, RuntimeError where nbgrader fails (its own messages come first).

@@ -7,6 +7,7 @@ import inspect
 import math
 import operator
 import random
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any
@@ -127,7 +128,10 @@ def same(one: Any, other: Any) -> bool:
     """Equal, whole numbers and truth values exactly, floats within 1e-4 of themselves; NaN equals NaN.
 
     Only the exact built-in types and tensors: an object that says of itself that it equals everything does not.
+    A function, which only an argument can be, is the same as itself.
     """
+    if inspect.isfunction(one):
+        return one is other
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         one, other = one.detach().cpu(), other.detach().cpu()
         if one.shape != other.shape:
@@ -151,7 +155,9 @@ def same(one: Any, other: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A single number out of a tensor without dimensions, or out of NumPy; else the value itself."""
+    """A number out of a tensor without dimensions, or out of NumPy; a counter as a dict; else the value itself."""
+    if type(value) in (Counter, defaultdict):
+        return dict(value)
     if type(value) in (Tensor, torch.nn.Parameter) and value.ndim == 0:
         return value.item()
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
@@ -161,7 +167,7 @@ def _plain(value: Any) -> Any:
 
 def _kind(answer: Any, expected: Any) -> str:
     """What is wrong with the type, the dtype or the shape; empty where nothing is."""
-    if answer is None:
+    if answer is None and expected is not None:
         return "it returns nothing: does each way through it end with `return`?"
     if type(_plain(expected)) is not type(expected):
         answer, expected = _plain(answer), _plain(expected)
@@ -191,7 +197,15 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def _name(value: Any) -> str:
-    names = {int: "a whole number", float: "a float", bool: "True or False", str: "a text", dict: "a dict"}
+    names = {
+        int: "a whole number",
+        float: "a float",
+        bool: "True or False",
+        str: "a text",
+        bytes: "bytes",
+        dict: "a dict",
+        type(None): "None",
+    }
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     if type(value) in (list, tuple):
@@ -211,10 +225,15 @@ def _numeric(value: Any) -> bool:
 
 
 def describe(value: Any) -> str:
-    """A value in a few words: small tensors as lists of rounded numbers, large ones by their shape."""
+    """A value in a few words: small tensors as lists of rounded numbers, large ones by shape, functions by name."""
     if isinstance(value, Tensor):
         return str(_rounded(value.tolist())) if value.numel() <= 24 else f"<{_name(value)[2:]}>"
-    text = repr(_rounded(value)) if type(value) in (int, float, bool, str, list, tuple, dict) else _name(value)
+    if type(value) is dict:
+        text = "{" + ", ".join(f"{describe(key)}: {describe(item)}" for key, item in value.items()) + "}"
+        return text if len(text) <= 200 else f"<{_name(value)[2:]} of {len(value)}>"
+    if inspect.isfunction(value):
+        return value.__name__
+    text = repr(_rounded(value)) if type(value) in (int, float, bool, str, bytes, list, tuple) else _name(value)
     return "None" if value is None else text if len(text) <= 200 else text[:200] + " …"
 
 

@@ -7,11 +7,12 @@ from course_lib.classroom.exercises import exercises
 from course_lib.classroom.files import write_atomically
 from course_lib.classroom.location import workspace_folder
 
+HOMEWORK_NAMES = {"hw1": "homework: input processing"}
 done_here = set()  # in this session, for when there is no workspace
 
 
 def progress() -> None:
-    """Print the exercises of the course, lesson by lesson: ✓ done, ○ open."""
+    """Print the exercises of the course, lesson by lesson, then the homework's: ✓ done, ○ open."""
     from course_lib.visuals.journey import LESSON_NAMES
 
     done, sentences = _done()
@@ -19,11 +20,11 @@ def progress() -> None:
         print(sentence)
     known = exercises()
     print(f"{sum(name in done for name in known)} of {len(known)} exercises done")
-    lesson = None
+    names, lesson = LESSON_NAMES | HOMEWORK_NAMES, None
     for exercise in known.values():
         if exercise.lesson != lesson:
             lesson = exercise.lesson
-            print(f"{lesson} {LESSON_NAMES[lesson]}")
+            print(f"{lesson} {names[lesson]}")
         print(f"   {'✓' if exercise.name in done else '○'} {exercise.name}: {exercise.title}")
 
 

@@ -1,4 +1,4 @@
-"""notebooks/ → workspace/: the learner's own copy of every lesson, with solutions and outputs cleared.
+"""notebooks/ → workspace/: the learner's own copy of every lesson and homework, with solutions and outputs cleared.
 
 What a learner wrote is never overwritten. A copy counts as edited where a cell's source differs from what was
 written here: running or saving it changes only outputs and metadata, and those come back by running.
@@ -43,9 +43,9 @@ def copy_folder() -> Path:
 
 
 def lesson_names(lessons: Path = LESSONS) -> list[str]:
-    """Every lesson's path below `lessons`, in order."""
-    found = (path.relative_to(lessons) for path in lessons.rglob("[0-9]*.ipynb"))
-    return sorted(path.as_posix() for path in found if ".ipynb_checkpoints" not in path.parts)
+    """Every lesson's path below `lessons`, in order, then every homework's: 01_name.ipynb, hw1_name.ipynb."""
+    found = [path for start in ("[0-9]", "hw[0-9]") for path in sorted(lessons.rglob(f"{start}*.ipynb"))]
+    return [path.relative_to(lessons).as_posix() for path in found if ".ipynb_checkpoints" not in path.parts]
 
 
 def copy_lessons(lessons: Path = LESSONS, workspace: Path | None = None) -> list[Change]:

@@ -3,15 +3,15 @@
 import ast
 import inspect
 import json
-from pathlib import Path
 
 import pytest
 from classroom.proofs import called, proofs
 
 from course_lib.classroom import check, grade
 from course_lib.classroom.exercises import exercises
+from course_lib.classroom.workspace import LESSONS, lesson_names
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").rglob("[0-9]*.ipynb"))
+NOTEBOOKS = [LESSONS / name for name in lesson_names()]
 EXERCISES, PROOFS = exercises(), proofs()
 SEEDS = 20
 
@@ -40,8 +40,10 @@ def checked_in(source):
 
 def solution(name):
     """The function as the lesson's solution has it, made by running the cells of its own and the imports before."""
-    scope = {}
-    for _, source in sources():
+    scope, lesson = {}, None
+    for stem, source in sources():
+        if stem != lesson:
+            scope, lesson = {}, stem
         tree = ast.parse(source)
         defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
         if name in defined and "### BEGIN SOLUTION" in source:

@@ -11,8 +11,10 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from course_lib.classroom.workspace import lesson_names
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
-LESSONS = sorted(path for path in FOLDER.rglob("[0-9]*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+LESSONS = [FOLDER / name for name in lesson_names(FOLDER)]
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -37,7 +39,7 @@ def _settle(cell: nbformat.NotebookNode, outputs: list | None) -> None:
 def normalise(notebook: nbformat.NotebookNode, stem: str) -> None:
     """Number the cells' ids, and keep of the kernel only what every machine has."""
     for index, cell in enumerate(notebook.cells):
-        cell.id = f"{stem[:2]}-{index:02}"
+        cell.id = f"{stem.split('_')[0]}-{index:02}"
     notebook.metadata = nbformat.from_dict(
         {
             "course": {"executed": fingerprint(notebook)},

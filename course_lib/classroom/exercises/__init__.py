@@ -1,4 +1,4 @@
-"""The exercises of the course: every module `lesson_XX.py` here has a tuple EXERCISES."""
+"""The exercises of the course: every module `lesson_XX.py` or `homework_X.py` here has a tuple EXERCISES."""
 
 import functools
 import importlib
@@ -9,8 +9,9 @@ from course_lib.classroom.exercise import Exercise
 
 @functools.cache
 def exercises() -> dict[str, Exercise]:
-    """Every exercise by the name of its function, in the order of the lessons."""
-    modules = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("lesson_"))
+    """Every exercise by the name of its function, in the order of the lessons; the homework's come last."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = [name for kind in ("lesson_", "homework_") for name in names if name.startswith(kind)]
     found = {}
     for module in modules:
         for exercise in importlib.import_module(f"{__name__}.{module}").EXERCISES:

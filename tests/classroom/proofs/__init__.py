@@ -1,4 +1,4 @@
-"""Proofs that the exercises tell right from wrong: a module `lesson_XX.py` a lesson, a `Proof` an exercise.
+"""Proofs that the exercises tell right from wrong: a module for each lesson and homework, a `Proof` an exercise.
 
 Add an exercise: its name here, at least two right answers that are written differently, and at least five plausible
 wrong ones, each with a piece of the sentence that it must get and no other wrong answer gets.
