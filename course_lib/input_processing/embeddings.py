@@ -62,9 +62,9 @@ def nearest(
 def principal_axes(vectors: Float[Tensor, "rows d_model"], k: int = 2) -> Float[Tensor, "k d_model"]:
     """The k directions along which the rows differ most, the first one the most: the axes of a map of them.
 
-    The rows' mean is taken off, then the directions are the first right singular vectors (principal component analysis).
-    The opposite of such a direction is one as well; here the largest number of each is positive, so that a map does not
-    come out mirrored on another machine.
+    The rows' mean is taken off; then the directions are the first right singular vectors (principal component
+    analysis). The opposite of such a direction is one as well; here the largest number of each is positive, so that a
+    map does not come out mirrored on another machine.
 
     Raises:
         ValueError: k is not in 1 … min(rows, d_model).

@@ -1,0 +1,299 @@
+"""Maps of words and bars of neighbours: what lies near what in an embedding table.
+
+Pure functions first; `neighbours_playground`, at the end, puts a text field and a slider in front of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import ipywidgets
+import numpy as np
+import torch.nn.functional as F
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from course_lib.input_processing.embeddings import nearest, principal_axes
+from course_lib.input_processing.tokenizer import Tokenizer
+from course_lib.visuals.figures import WIDTH, _array, _label, _plain, _prose, _same_length, _text_inches, visible
+from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LINE, MUTED, PAPER, PHASES, course_style, png
+from course_lib.visuals.widgets import LABELS, _complaint, _picture, labelled_slider
+
+GREEN = PHASES[1]
+# shape first, tone second: kinds stay apart without colour; (marker, inside, outline and words)
+LOOKS = (
+    ("o", GREEN.strong, GREEN.strong),
+    ("s", PAPER, INK),
+    ("^", GREEN.medium, "#08614a"),
+    ("D", MUTED, MUTED),
+    ("v", PAPER, GREEN.strong),
+    ("P", INK, INK),
+    ("X", LINE, MUTED),
+    ("p", GREEN.pale, "#08614a"),
+)
+WORD_SIZE = 8.5  # points
+
+
+# ---- maps ---------------------------------------------------------------------------------------
+
+
+@course_style()
+def word_maps(
+    maps: Mapping[str, object], words: Sequence[str], kinds: Sequence[str], title: str = "Which words lie together?"
+) -> Figure:
+    """The same words on one or more maps, side by side: a mark for each kind, the word beside it where there is room.
+
+    `maps`: heading → points (word, 2). `kinds`: the kind of each word, at most eight different ones. Raises ValueError
+    where lengths differ or there are more kinds.
+    """
+    if not maps:
+        raise ValueError("maps must hold at least one map, got none")
+    _same_length(words=words, kinds=kinds)
+    figure = Figure(figsize=(WIDTH, 5.6 if len(maps) == 1 else 5.2))
+    panels = figure.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (heading, points) in zip(panels, maps.items(), strict=True):
+        axes.set_title(_prose(heading), fontsize=10)
+        _frame(axes, _points(points, words))
+    figure.legend(handles=_keys(kinds), loc="outside lower center", ncols=8, handletextpad=0.2, columnspacing=1.2)
+    figure.suptitle(_prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    figure.draw_without_rendering()  # the layout must be known before the words find their places
+    for axes, points in zip(panels, maps.values(), strict=True):
+        _draw_words(axes, _points(points, words), words, kinds)
+    return figure
+
+
+def _points(points, words: Sequence[str]) -> np.ndarray:
+    points = _array(points, "points", "word", "2")
+    _same_length(points=points, words=words)
+    if points.shape[1] != 2:
+        raise ValueError(f"points must have two numbers for each word, got shape {points.shape}")
+    return points
+
+
+def _looks(kinds: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    different = list(dict.fromkeys(kinds))
+    if len(different) > len(LOOKS):
+        raise ValueError(f"kinds must be at most {len(LOOKS)} different ones, got {len(different)}")
+    return dict(zip(different, LOOKS, strict=False))
+
+
+def _keys(kinds: Sequence[str]) -> list[Line2D]:
+    return [
+        Line2D([], [], linestyle="", marker=marker, markerfacecolor=inside, markeredgecolor=outline, label=_prose(kind))
+        for kind, (marker, inside, outline) in _looks(kinds).items()
+    ]
+
+
+def _frame(axes: Axes, points: np.ndarray) -> None:
+    """Limits around the points with room for words, and no scale: only what is near what can be read."""
+    low, high = points.min(0), points.max(0)
+    room = np.maximum(0.07 * (high - low), 1e-6)
+    axes.set_xlim(low[0] - room[0], high[0] + 1.6 * room[0])
+    axes.set_ylim(low[1] - room[1], high[1] + room[1])
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(LINE)
+
+
+def _draw_words(axes: Axes, points: np.ndarray, words: Sequence[str], kinds: Sequence[str], pale: bool = False) -> None:
+    """Marks, and beside each its word: at the first of eight places that covers no other mark or word, else nowhere."""
+    looks = _looks(kinds)
+    for kind, (marker, inside, outline) in looks.items():
+        mine = points[[k == kind for k in kinds]]
+        style = dict(marker=marker, markersize=5.5, markerfacecolor=inside, markeredgecolor=outline)
+        axes.plot(*mine.T, linestyle="", alpha=0.45 if pale else 1, zorder=2, **style)
+    places = _inches(axes, points)
+    taken = [(x - 0.045, y - 0.045, x + 0.045, y + 0.045) for x, y in places]
+    for i, (word, kind) in enumerate(zip(words, kinds, strict=True)):
+        _write(axes, points[i], places[i], word, taken, color=MUTED if pale else looks[kind][2], fontsize=WORD_SIZE)
+
+
+def _inches(axes: Axes, points: np.ndarray) -> np.ndarray:
+    """Where the points lie in the panel, in inches from its lower left corner."""
+    box = axes.get_window_extent()
+    return (axes.transData.transform(points) - (box.x0, box.y0)) / axes.figure.dpi
+
+
+def _write(axes: Axes, point, place, word: str, taken: list, **style) -> bool:
+    width, height = _text_inches(visible(word), style["fontsize"]) + 0.02, 0.125
+    box = axes.get_window_extent()
+    page = box.width / axes.figure.dpi, box.height / axes.figure.dpi
+    x, y = place
+    for dx, dy in ((0.07, -0.06), (-0.07 - width, -0.06), (-width / 2, 0.06), (-width / 2, -0.19), (0.05, 0.04),
+                   (0.05, -0.16), (-0.05 - width, 0.04), (-0.05 - width, -0.16)):  # fmt: skip
+        left, low, right, high = x + dx, y + dy, x + dx + width, y + dy + height
+        inside = left > 0 and low > 0 and right < page[0] and high < page[1]
+        if inside and not any(left < b[2] and b[0] < right and low < b[3] and b[1] < high for b in taken):
+            taken.append((left, low, right, high))
+            offset = (72 * dx, 72 * (dy + 0.015))
+            axes.annotate(_plain(visible(word)), point, offset, textcoords="offset points", **style)
+            return True
+    return False
+
+
+# ---- neighbours ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """A token and the tokens that point most nearly the same way, the nearest first."""
+
+    token: str
+    id: int
+    neighbours: tuple[str, ...]
+    ids: tuple[int, ...]
+    cosines: tuple[float, ...]
+
+
+def neighbourhood(text: str, tokenizer: Tokenizer, table: Float[Tensor, "vocab d_model"], k: int) -> Neighbourhood:
+    """The k nearest tokens of the one token that `text` is, by the cosines of the table's rows.
+
+    Raises:
+        ValueError: the text is empty, or it is several tokens, so that no row of the table is its own.
+    """
+    if not text.strip():
+        raise ValueError("the field is empty: type a word, such as dog")
+    ids = tokenizer.encode(text, special_tokens=False)
+    if len(ids) != 1:
+        pieces = " + ".join(visible(tokenizer.token_text(id)) for id in ids[:12]) + " + …" * (len(ids) > 12)
+        raise ValueError(
+            f"“{visible(text, 40)}” has no row of its own: it is {len(ids)} tokens ({pieces}); try a commoner word"
+        )
+    near, cosines = nearest(table[ids[0]], table, k, without=ids)
+    texts = tuple(tokenizer.token_text(id) for id in near)
+    return Neighbourhood(tokenizer.token_text(ids[0]), ids[0], texts, tuple(near), tuple(cosines))
+
+
+def in_words(found: Neighbourhood) -> str:
+    """The bars as a sentence: a text equivalent of the picture."""
+    near = ", ".join(
+        f"{visible(token)} {cosine:.2f}" for token, cosine in zip(found.neighbours, found.cosines, strict=True)
+    )
+    return f"The nearest tokens of {visible(found.token)}, by cosine: {near}."
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A map that stays while words come and go: known words of known kinds, and the axes that they are drawn along.
+
+    Along the mean of all rows lies how common a token is, which would drown the rest: the axes are at right angles to
+    it. They are the second and third widest of what is left (the widest often tells one kind from all others).
+    """
+
+    words: tuple[str, ...]
+    kinds: tuple[str, ...]
+    points: np.ndarray  # (word, 2)
+    axes: Float[Tensor, "2 d_model"]
+
+    @classmethod
+    def of(cls, words: Mapping[str, Sequence[str]], tokenizer: Tokenizer, table: Float[Tensor, "vocab d_model"]):
+        """`words`: kind → words, each one token with a space before it. Raises ValueError where one is not."""
+        pairs = [(word, kind) for kind, group in words.items() for word in group]
+        ids = []
+        for word, _ in pairs:
+            found = tokenizer.encode(" " + word)
+            if len(found) != 1:
+                raise ValueError(f"words must be one token each with a space before it, got {word!r} ({len(found)})")
+            ids += found
+        rows, common = table[ids], F.normalize(table.mean(0), dim=0)
+        axes = principal_axes(rows - (rows @ common)[:, None] * common, 3)[1:]
+        names, kinds = zip(*pairs, strict=True)
+        return cls(names, kinds, (rows @ axes.T).numpy(), axes)
+
+
+@course_style()
+def neighbours_figure(found: Neighbourhood, ground: Ground, table: Float[Tensor, "vocab d_model"]) -> Figure:
+    """Left, a bar for the cosine of each neighbour; right, where the token and its neighbours lie on the map."""
+    figure = Figure(figsize=(WIDTH, 4.8))
+    bars, plane = figure.subplots(1, 2, width_ratios=(1, 1.45))
+    rows = range(len(found.cosines))
+    bars.barh(rows, found.cosines, height=0.7, color=GREEN.medium)
+    for row, cosine in enumerate(found.cosines):
+        bars.annotate(
+            f"{cosine:.2f}", (max(cosine, 0), row), (5, 0), textcoords="offset points", fontsize=9, va="center_baseline"
+        )
+    bars.set_yticks(rows, [_label(token, 1.1) for token in found.neighbours])
+    bars.set_ylim(max(len(found.cosines), 8) - 0.4, -0.6)
+    bars.set_xlim(min(0, *found.cosines), 1.18)
+    bars.set_xticks([])
+    bars.spines["bottom"].set_visible(False)
+    bars.tick_params(length=0)
+    bars.set_title("how near, by cosine", fontsize=10)
+    own = (F.normalize(table[[found.id, *found.ids]], dim=1) @ ground.axes.T).numpy()
+    plane.set_title("where on the map", fontsize=10)
+    _frame(plane, np.concatenate([ground.points, own]))
+    figure.legend(handles=_keys(ground.kinds), loc="outside lower right", ncols=8, handletextpad=0.2, columnspacing=1.0)
+    figure.suptitle(
+        f"What lies near “{_plain(visible(found.token))}”?", x=0.012, ha="left", fontsize=11.5, fontweight="bold"
+    )
+    figure.draw_without_rendering()
+    _draw_found(plane, found, ground, own)
+    return figure
+
+
+def _draw_found(plane: Axes, found: Neighbourhood, ground: Ground, own: np.ndarray) -> None:
+    """The map's words pale, nameless where there is no room; the token as a star, its neighbours as rings."""
+    plane.plot(*own[1:].T, "o", markersize=6, markerfacecolor=PAPER, markeredgecolor=GREEN.strong, zorder=3)
+    plane.plot(*own[:1].T, "*", markersize=15, markerfacecolor=GREEN.strong, markeredgecolor=PAPER, zorder=4)
+    places = _inches(plane, own)
+    taken = [(x - 0.05, y - 0.05, x + 0.05, y + 0.05) for x, y in places]
+    for i, token in enumerate((found.token, *found.neighbours)):
+        weight = "bold" if i == 0 else "normal"
+        _write(plane, own[i], places[i], token, taken, color=GREEN.strong, fontsize=9, weight=weight, zorder=5)
+    marks = [(x - 0.04, y - 0.04, x + 0.04, y + 0.04) for x, y in _inches(plane, ground.points)]
+    for kind, (marker, inside, outline) in _looks(ground.kinds).items():
+        mine = ground.points[[k == kind for k in ground.kinds]]
+        plane.plot(
+            *mine.T,
+            linestyle="",
+            marker=marker,
+            markersize=4.5,
+            markerfacecolor=inside,
+            markeredgecolor=outline,
+            alpha=0.45,
+            zorder=2,
+        )
+    taken += marks
+    for word, point, place in zip(ground.words, ground.points, _inches(plane, ground.points), strict=True):
+        _write(plane, point, place, word, taken, color=MUTED, fontsize=7.5)
+
+
+# ---- the widget ---------------------------------------------------------------------------------
+
+
+def neighbours_playground(llm, words: Mapping[str, Sequence[str]], text: str = "dog") -> ipywidgets.Widget:
+    """The learner's own word, its nearest tokens as bars and on a map; a slider for how many.
+
+    Two boxes: whether the word has a space before it, as in the middle of a sentence, and whether the mean of all rows
+    is taken off first. What is wrong with a word is said below it, in a sentence.
+    """
+    whole = llm.transformer.token_embedding.weight.detach().cpu().float()
+    unit = {False: F.normalize(whole, dim=1), True: F.normalize(whole - whole.mean(0), dim=1)}
+    ground = Ground.of(words, llm.tokenizer, unit[False])
+    field = ipywidgets.Text(text, description="word", continuous_update=False, style=LABELS, layout={"width": "22em"})
+    space = ipywidgets.Checkbox(True, description="with a space before it", indent=False)
+    centred = ipywidgets.Checkbox(False, description="take the mean of all rows off", indent=False)
+    many, row = labelled_slider("neighbours", 1, 20, value=12, step=1)
+    problem, picture = ipywidgets.HTML(), ipywidgets.HTML()
+
+    def look(_=None) -> None:
+        table = unit[centred.value]
+        text = field.value.strip()
+        try:
+            found = neighbourhood(" " * space.value + text if text else "", llm.tokenizer, table, int(many.value))
+        except ValueError as error:
+            problem.value, picture.value = _complaint(error), ""
+            return
+        figure = neighbours_figure(found, ground, unit[False])
+        size = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
+        problem.value = f"<b>{escape(in_words(found))}</b>"
+        picture.value = _picture(png(figure), in_words(found), size)
+
+    for control in (field, space, centred, many):
+        control.observe(look, "value")
+    look()
+    return ipywidgets.VBox([ipywidgets.HBox([field, space, centred]), row, problem, picture])
