@@ -82,6 +82,49 @@ def encode(table: Table) -> None:
     compare(table, "encode 5 MB of Shakespeare", ours, "tiktoken (Rust)", theirs, "s", 1)
 
 
+def train_tokenizer(table: Table) -> None:
+    """BPE training to 4,096 tokens on 5 MB of English; and against recounting everything for each merge, on 50 kB."""
+    from collections import Counter
+    from itertools import pairwise
+
+    import tokenizers
+    from tokenizers import models, pre_tokenizers, trainers
+
+    from course_lib.input_processing.bpe_training import train_bpe
+    from course_lib.input_processing.patterns import split_words
+    from course_lib.input_processing.tokenizer import Tokenizer
+    from course_lib.text_worlds import shakespeare
+
+    text = shakespeare.text()
+
+    def peer():
+        tokenizer = tokenizers.Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=4096, initial_alphabet=alphabet, show_progress=False)
+        tokenizer.train_from_iterator([text], trainer)
+
+    ours, theirs = best_of(lambda: train_bpe(text, 4096), peer)
+    compare(table, "train BPE on 5 MB, 4,096 tokens", ours, "tokenizers (Rust)", theirs, "s", 1)
+
+    part, n_merges = text[:50_000], 60
+
+    def recounting():
+        words = split_words("gpt2")(part)
+        for new in range(n_merges):
+            counts = Counter(left + right for word in words for left, right in pairwise(word))
+            pair = max(counts, key=counts.get)
+            words = [word.replace(pair, chr(256 + new)) for word in words]
+
+    ours, theirs = best_of(lambda: train_bpe(part, 256 + n_merges), recounting)
+    compare(table, f"train BPE on 50 kB, {n_merges} merges", ours, "recounting for each merge", theirs, "ms", 1e3)
+
+    merges = train_bpe(text, 4096)
+    cold = iter([Tokenizer.from_pairs(merges) for _ in range(ROUNDS)])
+    (taken,) = best_of(lambda: next(cold).encode(text))
+    table.add_row("encode 5 MB, freshly trained", f"{taken:.2f} s", "", "", f"{len(text) / 1e6 / taken:.1f} MB/s")
+
+
 def compare(table: Table, what: str, ours: float, peer: str, theirs: float, unit: str, scale: float) -> None:
     ratio = theirs / ours
     table.add_row(what, f"{ours * scale:.1f} {unit}", peer, f"{theirs * scale:.1f} {unit}", f"{ratio:.2f} ×")
@@ -92,6 +135,7 @@ def main() -> None:
     table = Table("", "ours", "peer", "peer's", "as fast as the peer", title=f"{THREADS} threads, best of {ROUNDS}")
     decode(table)
     encode(table)
+    train_tokenizer(table)
     Console().print(table)
 
 
