@@ -16,7 +16,7 @@ row of words, a model must learn where stories end, and the entropy counts it. N
 import math
 import random
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
@@ -203,16 +203,27 @@ class Story:
         self.facts: dict[str, list[dict[str, str]]] = {"did": [], "has": []}
         self.drawn: dict[str, set[str]] = {"did": set(), "has": set()}
 
-    def add(self, kind: str, telling: Telling) -> None:
-        self.facts[kind].append(telling.fact)
-        self.drawn[kind].update(telling.drawn)
+    def add(self, kind: str, telling: Telling | None) -> None:
+        """One more sentence; what it told, if it told something new."""
+        self.length += 1
+        if telling is not None:
+            self.facts[kind].append(telling.fact)
+            self.drawn[kind].update(telling.drawn)
+
+    def end(self) -> float:
+        """The chance that the story ends here."""
+        return _end_probability(self.length)
 
     def kinds(self) -> dict[str, float]:
         """The chance of each kind of sentence, if one comes."""
         return _kind_probabilities(len(self.facts["did"]), len(self.facts["has"]))
 
-    def left(self, kind: str) -> float:
-        """The share of this kind's tellings that can still come."""
+    def can(self, kind: str, telling: Telling) -> bool:
+        """Whether nothing that it tells of has been told of."""
+        return self.drawn[kind].isdisjoint(telling.drawn)
+
+    def share(self, kind: str) -> float:
+        """Of this kind's tellings, weighed by their chances: the part that can still come."""
         return math.prod(sum(p for name, p in cast.items() if name not in self.drawn[kind]) for cast in CASTS[kind])
 
 
@@ -262,20 +273,17 @@ def _kind_probabilities(did: int, has: int) -> dict[str, float]:
 
 
 def _sentences(story: Story) -> dict[str, float]:
-    """Every sentence that can come next, if one comes, and its chance."""
+    """Every sentence that can come next, and its chance. What is missing to 1 is the chance that the story ends."""
     chances = {}
-    for kind, p in story.kinds().items():
+    for kind, p in story.kinds().items() if story.end() < 1 else ():
+        p *= 1 - story.end()
         if kind in LOOKING_BACK:
             about, pattern = LOOKING_BACK[kind]
             facts = story.facts[about]
             chances |= {pattern.format(**fact): p / len(facts) for fact in facts}
         else:
-            share = p / story.left(kind)
-            chances |= {
-                telling.sentence: share * telling.probability
-                for telling in _tellings()[kind]
-                if story.drawn[kind].isdisjoint(telling.drawn)
-            }
+            p /= story.share(kind)
+            chances |= {new.sentence: p * new.probability for new in _tellings()[kind] if story.can(kind, new)}
     return chances
 
 
@@ -304,8 +312,7 @@ def log_probability(text: str | Sequence[str]) -> float:
     """
     story, begun, total = _follow(_words(text))
     if begun:
-        chances = (p for sentence, p in _sentences(story).items() if _begins(sentence, begun))
-        total += math.log(sum(chances) * (1 - _end_probability(story.length)))
+        total += math.log(sum(p for sentence, p in _sentences(story).items() if _begins(sentence, begun)))
     return total
 
 
@@ -313,44 +320,42 @@ def _follow(words: list[str]) -> tuple[Story, list[str], float]:
     """The story after these words, the words of its unfinished sentence, and ln P of all that is finished."""
     story, begun, total = Story(), [], 0.0
     for position, word in enumerate(words):
-        if word == END and not begun and _end_probability(story.length) > 0:
-            total += math.log(_end_probability(story.length))
+        if word == END and not begun and story.end() > 0:
+            total += math.log(story.end())
             story = Story()
             continue
         begun.append(word)
         if word == ".":
-            sentence, begun = " ".join(begun), []
-            p = (1 - _end_probability(story.length)) * _sentence_probability(sentence, story)
+            p, kind, telling = _recognise(" ".join(begun), story)
             if p == 0:
-                raise ValueError(_cannot_stand(words[: position + 1], _count(sentence), story))
+                raise ValueError(_cannot_stand(words[: position + 1], len(begun), story))
             total += math.log(p)
-            story.length += 1
-            if sentence in _by_sentence():
-                story.add(*_by_sentence()[sentence])
+            story.add(kind, telling)
+            begun = []
     if begun and not any(_begins(sentence, begun) for sentence in _sentences(story)):
         raise ValueError(_cannot_stand(words, len(begun), story))
     return story, begun, total
 
 
-def _sentence_probability(sentence: str, story: Story) -> float:
-    """The same as `_sentences(story).get(sentence, 0)`, far faster."""
-    kinds = story.kinds()
+def _recognise(sentence: str, story: Story) -> tuple[float, str, Telling | None]:
+    """The sentence's chance, as `_sentences(story)` has it, found far faster; its kind; and what it tells, if it does."""
+    goes_on, kinds = 1 - story.end(), story.kinds()
     if sentence in _by_sentence():
         kind, telling = _by_sentence()[sentence]
-        possible = kind in kinds and story.drawn[kind].isdisjoint(telling.drawn)
-        return kinds[kind] * telling.probability / story.left(kind) if possible else 0.0
+        possible = kind in kinds and story.can(kind, telling)
+        return goes_on * kinds[kind] * telling.probability / story.share(kind) if possible else 0.0, kind, telling
     for kind, (about, pattern) in LOOKING_BACK.items():
         if any(pattern.format(**fact) == sentence for fact in story.facts[about]):
-            return kinds[kind] / len(story.facts[about])
-    return 0.0
+            return goes_on * kinds[kind] / len(story.facts[about]), kind, None
+    return 0.0, "", None
 
 
 def _next_words(story: Story, begun: list[str]) -> dict[str, float]:
-    chances = {} if begun else {END: _end_probability(story.length)}
-    for sentence, p in _sentences(story).items() if chances.get(END) != 1 else ():
+    chances = {} if begun else {END: story.end()}
+    for sentence, p in _sentences(story).items():
         if _begins(sentence, begun):
             word = sentence.split(" ", len(begun) + 1)[len(begun)]
-            chances[word] = chances.get(word, 0.0) + p * (1 - chances.get(END, 0.0))
+            chances[word] = chances.get(word, 0.0) + p
     total = sum(chances.values())
     return {word: p / total for word, p in sorted(chances.items(), key=lambda pair: -pair[1]) if p > 0}
 
@@ -376,32 +381,26 @@ def _cannot_stand(words: list[str], begun: int, story: Story) -> str:
 def stories(seed: int = 0) -> Iterator[str]:
     """Stories without end, each closed by <end>; the same for the same seed, on every machine."""
     draw = random.Random(seed).random  # Python promises this method's sequence for ever
-    tables = {kind: (tellings, _heap_up(t.probability for t in tellings)) for kind, tellings in _tellings().items()}
+    tellings = {kind: (new, _heap_up(telling.probability for telling in new)) for kind, new in _tellings().items()}
 
-    @cache
-    def kinds(did: int, has: int) -> tuple[list[str], list[float]]:
-        chances = _kind_probabilities(did, has)
-        return list(chances), _heap_up(chances.values())
+    def choose(options: list, heaped: list[float]):
+        return options[bisect(heaped, draw())]
 
     while True:
-        facts, drawn, sentences = {"did": [], "has": []}, {"did": set(), "has": set()}, []
-        while draw() >= _end_probability(len(sentences)):
-            names, heaped = kinds(len(facts["did"]), len(facts["has"]))
-            kind = names[bisect(heaped, draw())]
+        story, sentences = Story(), []
+        while draw() >= story.end():
+            kind, telling = choose(*_kinds_heaped_up(len(story.facts["did"]), len(story.facts["has"]))), None
             if kind in LOOKING_BACK:
                 about, pattern = LOOKING_BACK[kind]
-                fact = facts[about][int(draw() * len(facts[about]))]
-                sentences.append(pattern.format(**fact))
+                facts = story.facts[about]
+                sentences.append(pattern.format(**facts[int(draw() * len(facts))]))
             else:
-                tellings, heaped = tables[kind]
-                telling = tellings[bisect(heaped, draw())]
-                while not drawn[kind].isdisjoint(telling.drawn):  # drawing again scales the chances of the others up
-                    telling = tellings[bisect(heaped, draw())]
-                facts[kind].append(telling.fact)
-                drawn[kind].update(telling.drawn)
+                telling = choose(*tellings[kind])
+                while not story.can(kind, telling):  # to draw again is to scale the chances of the others up
+                    telling = choose(*tellings[kind])
                 sentences.append(telling.sentence)
-        sentences.append(END)
-        yield " ".join(sentences)
+            story.add(kind, telling)
+        yield " ".join([*sentences, END])
 
 
 def text(n_words: int, seed: int = 0) -> str:
@@ -418,7 +417,13 @@ def text(n_words: int, seed: int = 0) -> str:
     return " ".join(words[:n_words])
 
 
-def _heap_up(chances) -> list[float]:
+@cache
+def _kinds_heaped_up(did: int, has: int) -> tuple[list[str], list[float]]:
+    chances = _kind_probabilities(did, has)
+    return list(chances), _heap_up(chances.values())
+
+
+def _heap_up(chances: Iterable[float]) -> list[float]:
     """Running sums; the last is 1 even where rounding left a little less, so that every draw below 1 finds its place."""
     sums = list(accumulate(chances))
     return [*sums[:-1], 1.0]
@@ -520,7 +525,7 @@ def _count(sentence: str) -> int:
     return len(sentence.split())
 
 
-def _entropy(chances) -> float:
+def _entropy(chances: Iterable[float]) -> float:
     return -sum(p * math.log(p) for p in chances if p > 0)
 
 
