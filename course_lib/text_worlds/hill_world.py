@@ -4,13 +4,15 @@ Its stories are told in lower-case words with a space between them:
 
     the dog ran up the hill . mia has a red ball . where is the dog ? up the hill . <end>
 
-A story is a walk through the tables below. A sentence either *tells* something new (who did what where, who has what) or
-*looks back* at something told earlier in the same story (where is the dog, what colour is the ball of mia), so that the
-right word is known only to who remembers. Since all the chances are written down here, the chance of each next word and
-the entropy of the language are computed, not measured: a model trained on the stories can be held against the truth.
+A story is a walk through the tables below. A sentence either *tells* something new (who did what where, who has what)
+or *looks back* at something told earlier in the same story (where is the dog, what colour is the ball), so that the
+right word is known only to a reader who remembers. Since all the chances are written down here, the chance of each next
+word and the entropy of the language are computed, not measured: a model trained on the stories can be held against the
+truth.
 
-`<end>` marks a story's end, as `<|endoftext|>` does in GPT-2's training text. It is a word of its own: a text of many stories is one
-row of words, a model must learn where stories end, and the entropy counts it. Nothing is remembered past it.
+`<end>` marks a story's end, as `<|endoftext|>` does in GPT-2's training text. It is a word of its own: a text of many
+stories is one row of words, a model must learn where stories end, and the entropy counts it. Nothing is remembered
+past it.
 """
 
 import math
@@ -22,7 +24,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 # ── The world, as numbers ────────────────────────────────────────────────────────────────────────────────────────────
-# All of these are chances. Change one and everything below follows; `_check_the_world` says when a row does not sum to 1.
+# All of these are chances. Change one and all below follows; `_check_the_world` says when a row does not sum to 1.
 
 # How many sentences a story has.
 SENTENCES_PER_STORY = {3: 0.15, 4: 0.20, 5: 0.25, 6: 0.20, 7: 0.12, 8: 0.08}
@@ -338,7 +340,7 @@ def _follow(words: list[str]) -> tuple[Story, list[str], float]:
 
 
 def _recognise(sentence: str, story: Story) -> tuple[float, str, Telling | None]:
-    """The sentence's chance, as `_sentences(story)` has it, found far faster; its kind; and what it tells, if it does."""
+    """The sentence's chance, as in `_sentences(story)` but found far faster; its kind; what it tells, if it does."""
     goes_on, kinds = 1 - story.end(), story.kinds()
     if sentence in _by_sentence():
         kind, telling = _by_sentence()[sentence]
@@ -424,7 +426,7 @@ def _kinds_heaped_up(did: int, has: int) -> tuple[list[str], list[float]]:
 
 
 def _heap_up(chances: Iterable[float]) -> list[float]:
-    """Running sums; the last is 1 even where rounding left a little less, so that every draw below 1 finds its place."""
+    """Running sums. The last is 1 even where rounding left a little less: every draw below 1 finds its place."""
     sums = list(accumulate(chances))
     return [*sums[:-1], 1.0]
 
@@ -434,11 +436,11 @@ def _heap_up(chances: Iterable[float]) -> list[float]:
 def entropy_per_word() -> float:
     """How many nats one word of Hill World carries on average, <end> counted: no model's loss can stay below.
 
-    Exact: (expected −ln P of a story) / (expected words of a story), which is what the mean −ln P of a long text tends to.
-    Each story has one way to be made, so −ln P of it is the sum over its choices, and the expectation is a sum of
-    entropies of choices. It is computed backwards over how many sentences there are, how many of them told a deed, and how many a
-    possession: the kinds of sentence depend on nothing else. Who is told of depends on who has been, so `_draw`
-    averages over every set of those told of before.
+    Exact: (expected −ln P of a story) / (expected words of a story), which is what the mean −ln P of a long text tends
+    to. There is one way to make a given story, so its −ln P is a sum over the choices made, and the expectation is a
+    sum of entropies of choices. `_expected_from` adds them up backwards from a story's end. The kinds of sentence that
+    can come depend only on how many deeds and possessions have been told; who is told of next depends on who has been,
+    and there `_draw` averages over every set that may have been told of.
     """
     nats, words = _expected_from(0, 0, 0)
     return nats / words
@@ -461,7 +463,7 @@ def _expected_from(length: int, did: int, has: int) -> tuple[float, float]:
     told = {"did": did, "has": has}
     for kind, p in kinds.items():
         if kind in LOOKING_BACK:
-            about, pattern = LOOKING_BACK[kind]
+            about, _ = LOOKING_BACK[kind]
             count = told[about]
             own = math.log(count), sum(_expected(about, i).words[kind] for i in range(count)) / count
             rest = _expected_from(length + 1, did, has)

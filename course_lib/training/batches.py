@@ -14,7 +14,8 @@ def random_batch(
     seed draws the same windows wherever the tokens are.
 
     Raises:
-        ValueError: `tokens` is not one row of whole numbers, or shorter than one window and its next token; a size is less than 1.
+        ValueError: `tokens` is not one row of whole numbers, or shorter than one window and its next token; a size is
+            less than 1.
     """
     check_tokens(tokens, context_length)
     if batch_size < 1:

@@ -30,9 +30,9 @@ def train(
 ) -> list[float]:
     """Train in place with AdamW (Loshchilov & Hutter 2019); the loss of each step, in nats per token.
 
-    The learning rate rises over the first twentieth of the steps and then falls along a half cosine to zero. `seed` draws the batches: the
-    same seed, weights and machine give the same losses. Interrupting (Ctrl-C, or the square in Jupyter) ends the
-    training early: the model keeps what it has learned, and the losses so far come back.
+    The learning rate rises over the first twentieth of the steps and then falls along a half cosine to zero. `seed`
+    draws the batches: the same seed, weights and machine give the same losses. Interrupting (Ctrl-C, or the square in
+    Jupyter) ends the training early: the model keeps what it has learned, and the losses so far come back.
 
     Raises:
         ValueError: steps or a size is less than 1, the context is longer than the model's, `tokens` is too short, or
@@ -99,11 +99,13 @@ def loss(
     device, was_training = transformer.token_embedding.weight.device, transformer.training
     transformer.eval()
     total, starts = 0.0, torch.arange(0, len(tokens) - context_length, context_length)
-    for some in starts.split(batch_size):
-        inputs, targets = windows(tokens, some, context_length)
-        logits = transformer(inputs.to(device))
-        total += F.cross_entropy(logits.flatten(0, 1), targets.to(device).flatten(), reduction="sum").item()
-    transformer.train(was_training)
+    try:
+        for some in starts.split(batch_size):
+            inputs, targets = windows(tokens, some, context_length)
+            logits = transformer(inputs.to(device))
+            total += F.cross_entropy(logits.flatten(0, 1), targets.to(device).flatten(), reduction="sum").item()
+    finally:
+        transformer.train(was_training)
     return total / (len(starts) * context_length)
 
 
@@ -114,7 +116,8 @@ def _check(transformer: Transformer, tokens: Tensor, context_length: int) -> Non
         raise ValueError(f"context_length must be at most the model's, {longest}, got {context_length}")
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= known:
+        wrong, advice = (low, "") if low < 0 else (high, f", or make the model with vocab_size={high + 1} or more")
         raise ValueError(
-            f"tokens must be ids from 0 to {known - 1}, for the model's vocabulary has {known}, "
-            f"got {low if low < 0 else high}: make the model with vocab_size={high + 1} or more, or encode the text anew"
+            f"tokens must be ids that the model knows, from 0 to {known - 1}, got {wrong}: "
+            f"encode the text with the model's vocabulary{advice}"
         )

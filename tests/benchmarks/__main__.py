@@ -125,6 +125,18 @@ def train_tokenizer(table: Table) -> None:
     table.add_row("encode 5 MB, freshly trained", f"{taken:.2f} s", "", "", f"{len(text) / 1e6 / taken:.1f} MB/s")
 
 
+def tell_stories(table: Table) -> None:
+    """Hill World's stories, distinct ones, from one core."""
+    from itertools import islice
+
+    from course_lib.text_worlds import hill_world
+
+    told = set()
+    (taken,) = best_of(lambda: told.update(islice(hill_world.stories(seed=len(told)), 20_000)))
+    speed = sum(map(len, told)) / ROUNDS / taken * 60 / 1e6
+    table.add_row("20,000 stories of Hill World", f"{taken:.2f} s", "", "", f"{speed:.0f} MB a minute")
+
+
 def compare(table: Table, what: str, ours: float, peer: str, theirs: float, unit: str, scale: float) -> None:
     ratio = theirs / ours
     table.add_row(what, f"{ours * scale:.1f} {unit}", peer, f"{theirs * scale:.1f} {unit}", f"{ratio:.2f} ×")
@@ -136,6 +148,7 @@ def main() -> None:
     decode(table)
     encode(table)
     train_tokenizer(table)
+    tell_stories(table)
     Console().print(table)
 
 

@@ -74,7 +74,7 @@ def test_where_the_dog_ran(before):
     chances = next_word_distribution(before + "the dog ran up the")
     promised = {"hill": 0.72, "road": 0.08, "yard": 0.06, "path": 0.02}
     assert {word: chances[word] for word in promised} == pytest.approx(promised, abs=1e-12)
-    assert list(chances)[0] == "hill" and all(KINDS[word] == "place" for word in chances)
+    assert next(iter(chances)) == "hill" and all(KINDS[word] == "place" for word in chances)
 
 
 def test_the_last_two_words_do_not_tell_the_place():
@@ -102,7 +102,7 @@ def test_what_is_answered_was_told(sampled):
     for words in sampled[:3000]:
         story = " ".join(words)
         told = {thing: (who, colour) for who, colour, thing in re.findall(r"(\w+) has a (\w+) (\w+) \.", story)}
-        where = {who: place for who, place in re.findall(r"(the \w+|\w+) \w+ (\w+ the \w+) \.", story)}
+        where = dict(re.findall(r"(the \w+|\w+) \w+ (\w+ the \w+) \.", story))
         for thing, colour in re.findall(r"what colour is the (\w+) \? (\w+) \.", story):
             assert told[thing][1] == colour
             answers += 1
