@@ -1,0 +1,1037 @@
+"""Homework 1: a tokenizer of one's own, what it costs to be cut into tokens, and rotary positions."""
+
+import functools
+import re
+import string
+from collections import Counter
+from itertools import pairwise
+from math import inf
+
+import torch
+
+from course_lib import assets
+from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.input_processing.bpe import encode_word, listed_merges
+from course_lib.input_processing.bpe_training import BYTES_BY_ID, train_bpe
+from course_lib.input_processing.patterns import split_words
+from course_lib.input_processing.positions import rotate, rotation_angles
+from course_lib.input_processing.tokenizer import SpecialToken, split_at_special_tokens
+from course_lib.pretrained.vocabularies import NAMES, load_tokenizer
+
+BASE_IDS = {token: id for id, token in enumerate(BYTES_BY_ID)}
+
+
+def draw(random, low, high):
+    """A whole number from low to high."""
+    return int(torch.randint(low, high + 1, (), generator=random))
+
+
+def some(random, things, number):
+    """A list of `number` of the things, drawn one by one."""
+    return [things[draw(random, 0, len(things) - 1)] for _ in range(number)]
+
+
+def shuffled(random, things):
+    return [things[i] for i in torch.randperm(len(things), generator=random)]
+
+
+@functools.cache
+def plays():
+    return "".join(path.read_text("utf-8") for path in assets.paths("shakespeare")[:4])
+
+
+def passage(random, length):
+    """A piece of Shakespeare that begins and ends with a whole word."""
+    start = draw(random, 0, len(plays()) - 2 * length)
+    return plays()[start : start + length].split(" ", 1)[1].rsplit(" ", 1)[0]
+
+
+# ---- words as bytes ------------------------------------------------------------------------------
+
+WORDS = ["the", " the", " dog", "Dog", " ran", " up", " hill", "!", "\n\n", " 2", "'s", " a"]
+FOREIGN = [" café", "犬", " 🐕", "é", " naïve", "丘"]
+
+
+def byte_words(words):
+    return dict(Counter(tuple(bytes([value]) for value in word.encode()) for word in words))
+
+
+def each_word(count, random):
+    """each word as a tuple of bytes, with how often it occurs"""
+    count.compare([["a"], [" a", "a"], *(some(random, WORDS, size) for size in (3, 6, 12, 40))])
+
+
+def foreign(count, random):
+    """a character outside of English is two, three or four tokens"""
+    count.compare([["é"], ["犬"], *(some(random, WORDS[:4] + FOREIGN, size) for size in (3, 8, 30))])
+
+
+def kept_as(key):
+    return lambda words: dict(Counter(key(word) for word in words))
+
+
+BYTE_WORDS = Exercise(
+    name="byte_words",
+    lesson="hw1",
+    title="words as bytes, counted",
+    oracle=byte_words,
+    checks={"words": (each_word, foreign)},
+    mistakes={
+        "its tokens are characters; they have to be bytes: b'T', not 'T'": kept_as(tuple),
+        "its tokens are numbers; they have to be bytes of length 1: b'T', not 84": kept_as(lambda w: tuple(w.encode())),
+        "a character stays whole, and é is two bytes: encode the word first, then take it apart": kept_as(
+            lambda word: tuple(character.encode() for character in word)
+        ),
+        "the words are not taken apart: a key is a tuple of single bytes": kept_as(str.encode),
+        "a word's leading space is lost: b' ' is a byte like any other": lambda words: byte_words(
+            map(str.strip, words)
+        ),
+        "it makes capitals small: b'D' and b'd' are different bytes": lambda words: byte_words(map(str.lower, words)),
+        "a word that comes again is not counted again": lambda words: dict.fromkeys(byte_words(words), 1),
+        "it counts single bytes; whole words are asked for": lambda words: dict(
+            Counter((bytes([value]),) for word in words for value in word.encode())
+        ),
+    },
+    hints=(
+        "Three steps for each word: its UTF-8 bytes, a tuple of them one by one, and 1 more for that tuple in a dict.",
+        '`"犬".encode()` is three bytes. A loop over bytes gives numbers; `bytes([84])` makes b"T" of 84.',
+        "`key = tuple(bytes([value]) for value in word.encode())`, then `counts[key] = counts.get(key, 0) + 1`.",
+    ),
+)
+
+# ---- the best pair -------------------------------------------------------------------------------
+
+
+def pair_counts(words, weigh=True, pairs=pairwise):
+    counts = Counter()
+    for word, count in words.items():
+        for pair in pairs(word):
+            counts[pair] += count if weigh else 1
+    return counts
+
+
+def choose(counts, key):
+    return min(counts, key=key, default=None)
+
+
+def best_pair(words, ids):
+    counts = pair_counts(words)
+    return choose(counts, lambda pair: (-counts[pair], ids[pair[0]], ids[pair[1]]))
+
+
+def counted_by(count):
+    """One who counts otherwise, and chooses rightly."""
+
+    def answer(words, ids):
+        counts = count(words)
+        return choose(counts, lambda pair: (-counts[pair], ids[pair[0]], ids[pair[1]]))
+
+    return answer
+
+
+def tied_by(key):
+    """One who counts rightly, and chooses otherwise among the most frequent."""
+
+    def answer(words, ids):
+        counts = pair_counts(words)
+        order = {pair: place for place, pair in enumerate(counts)}
+        return choose(counts, lambda pair: (-counts[pair], *key(pair, ids, order)))
+
+    return answer
+
+
+def without_overlaps(word):
+    place = 0
+    while place + 1 < len(word):
+        yield word[place], word[place + 1]
+        place += 2 if word[place] == word[place + 1] else 1
+
+
+def across_words(words):
+    text = [token for word in words for token in word * words[word]]
+    return Counter(pairwise(text))
+
+
+def vocabulary(random, size):
+    """Tokens of one to three letters, with ids in no order that a text would tell."""
+    letters = shuffled(random, [letter.encode() for letter in string.ascii_lowercase])[: size // 2]
+    tokens = letters + [letters[i] + some(random, letters, 1)[0] for i in range(len(letters))]
+    return dict(zip(shuffled(random, list(dict.fromkeys(tokens))), range(100), strict=False))
+
+
+def corpora(random, tied, number=24):
+    """Words and ids; at the top there is one pair alone, or a tie of three pairs or more."""
+    sizes = ((4, 2, 3), (4, 3, 4), (6, 5, 5), (10, 12, 6))
+    found = []
+    while len(found) < number:
+        tokens, n_words, longest = sizes[len(found) * len(sizes) // number]
+        ids = vocabulary(random, tokens)
+        words = {
+            tuple(some(random, list(ids), draw(random, 1, longest))): 1 if tied else draw(random, 1, 9)
+            for _ in range(n_words)
+        }
+        counts = pair_counts(words)
+        at_the_top = list(counts.values()).count(max(counts.values(), default=0))
+        if at_the_top > 2 if tied else at_the_top == 1:
+            found.append((words, ids))
+    return found
+
+
+def most_frequent(best, random):
+    """the most frequent pair, each word weighing as much as it occurs"""
+    inputs = corpora(random, tied=False)
+    for word in ((0, 1, 0, 1), (0, 0, 0)):  # 6 against 5, and 3 against 5 for one who sees a pair once a word
+        ids = vocabulary(random, 6)
+        one, two, three, *_ = ids
+        inputs.append(({tuple((one, two)[i] for i in word): 3, (two, three): 5}, ids))
+    best.compare(inputs)
+
+
+def repeats(best, random):
+    """also where a pair overlaps itself, as in aaa"""
+    inputs = []
+    for _ in range(12):
+        ids = vocabulary(random, 6)
+        one, two, three = list(ids)[:3]
+        # the pair (one, one) occurs twice in each of the first words: 6 against 5, and once it is 3 against 5
+        words = {(one,) * 3: 3, (two, three): 5, (three,): draw(random, 1, 9)}
+        inputs.append((words, ids))
+    best.compare(inputs)
+
+
+def no_pair(best, random):
+    """None where every word is a single token"""
+    ids = vocabulary(random, 6)
+    best.compare([({}, ids), ({(token,): 3 for token in list(ids)[:3]}, ids)])
+
+
+def equally_frequent(best, random):
+    """of equally frequent pairs, the one whose left token is oldest, then whose right token is"""
+    best.compare(corpora(random, tied=True, number=40))
+
+
+BEST_PAIR = Exercise(
+    name="best_pair",
+    lesson="hw1",
+    title="the most frequent pair, and of equals the oldest",
+    oracle=best_pair,
+    checks={"counts": (most_frequent, repeats, no_pair), "ties": (equally_frequent,)},
+    mistakes={
+        "it counts each word once: a word weighs as much as it occurs": counted_by(
+            lambda words: pair_counts(words, weigh=False)
+        ),
+        "a pair that overlaps itself is counted once too few: in aaa, (a, a) occurs twice": counted_by(
+            lambda words: pair_counts(words, pairs=without_overlaps)
+        ),
+        "a pair that comes twice in a word is counted once: each place counts": counted_by(
+            lambda words: pair_counts(words, pairs=lambda word: dict.fromkeys(pairwise(word)))
+        ),
+        "it sees pairs across two words: a pair stands inside one word": counted_by(across_words),
+        "it gives the merged token; the pair of both, a tuple, is asked for": lambda words, ids: b"".join(
+            best_pair(words, ids) or ()
+        ),
+        "it gives the ids; the two tokens themselves are asked for": lambda words, ids: tuple(
+            ids[token] for token in best_pair(words, ids) or ()
+        ),
+        "of equals it takes the one that it met first: look at the ids": tied_by(lambda pair, ids, order: ()),
+        "of equals it takes the one that it met last: look at the ids": tied_by(
+            lambda pair, ids, order: (-order[pair],)
+        ),
+        "of equals it takes the first in the alphabet: a token's age is its id": tied_by(lambda pair, ids, order: pair),
+        "of equals it takes the youngest: the lowest id is the oldest": tied_by(
+            lambda pair, ids, order: (-ids[pair[0]], -ids[pair[1]])
+        ),
+        "it compares the right tokens first: the left one's age counts more": tied_by(
+            lambda pair, ids, order: (ids[pair[1]], ids[pair[0]])
+        ),
+        "where the left tokens are the same, it forgets to compare the right ones": tied_by(
+            lambda pair, ids, order: (ids[pair[0]], order[pair])
+        ),
+    },
+    hints=(
+        "Two steps: count every pair of neighbours in every word, then choose. Count in a dict: pair → number.",
+        "`zip(word, word[1:])` gives the neighbours of a word. Add the word's count for each of them, not 1.",
+        "`min(counts, key=lambda pair: (-counts[pair], ids[pair[0]], ids[pair[1]]))` takes the largest count, then the "
+        "lowest ids. `default=None` is for a dict that is empty.",
+    ),
+)
+
+# ---- learning merges -----------------------------------------------------------------------------
+
+
+def merged(word, pair):
+    """The word with the pair made one token wherever it stands, from left to right."""
+    parts, place = [], 0
+    while place < len(word):
+        if word[place : place + 2] == pair:
+            parts.append(word[place] + word[place + 1])
+            place += 2
+        else:
+            parts.append(word[place])
+            place += 1
+    return tuple(parts)
+
+
+def merged_once(word, pair):
+    place = next((i for i in range(len(word)) if word[i : i + 2] == pair), len(word))
+    return word[:place] + (b"".join(pair),) * (place < len(word)) + word[place + 2 :]
+
+
+def merged_from_the_right(word, pair):
+    turned = tuple(token[::-1] for token in word[::-1])
+    done = merged(turned, tuple(token[::-1] for token in pair[::-1]))
+    return tuple(token[::-1] for token in done[::-1])
+
+
+def learn(words, ids, n_merges, choose, merge=merged, weigh=True, new_id=lambda ids, merges: len(ids)):
+    words, ids, merges = dict(words), dict(ids), []
+    while len(merges) < n_merges and (pair := choose(words, ids)):
+        merges.append(pair)
+        ids[b"".join(pair)] = new_id(ids, merges)
+        words = {merge(word, pair): count if weigh else 1 for word, count in words.items()}
+    return merges
+
+
+def learn_merges(words, ids, n_merges, choose):
+    return learn(words, ids, n_merges, choose)
+
+
+def learning(**otherwise):
+    return lambda words, ids, n_merges, choose: learn(words, ids, n_merges, choose, **otherwise)
+
+
+def without_recounting(words, ids, n_merges, choose):
+    counts = pair_counts(words)
+    return sorted(counts, key=lambda pair: (-counts[pair], *map(ids.get, pair)))[:n_merges]
+
+
+def too_many(words, ids, n_merges, choose):
+    found = learn(words, ids, n_merges, choose)
+    return found + [None] * (n_merges - len(found))
+
+
+def small_corpora(random, letters, number=16):
+    for size in range(number):
+        alphabet = shuffled(random, [letter.encode() for letter in letters])
+        words = {}
+        for _ in range(3 + size // 2):
+            words[tuple(some(random, alphabet, draw(random, 2, 4 + size // 4)))] = draw(random, 1, 9)
+        yield words, {token: id for id, token in enumerate(alphabet)}, 2 + size // 2, best_pair
+
+
+def few_words(learned, random):
+    """the merges of a few words, in order"""
+    learned.compare(small_corpora(random, "abcdefgh"))
+
+
+def same_letters(learned, random):
+    """also where a pair overlaps itself: merging goes from left to right"""
+    learned.compare(small_corpora(random, "ab"))
+
+
+def nothing_left(learned, random):
+    """it ends early where every word has become one token"""
+    inputs = [({(b"a",): 2}, {b"a": 0}, 3, best_pair), ({(b"a", b"b"): 2}, {b"a": 0, b"b": 1}, 3, best_pair)]
+    learned.compare(inputs + [(*given[:2], 60, best_pair) for given in small_corpora(random, "abc", 4)])
+
+
+def like_the_library(learned, random):
+    """on a page of Shakespeare: the library's merges, all 100 of them"""
+    text = passage(random, 10_000)
+    ours = learned.answer(byte_words(split_words("gpt2")(text)), BASE_IDS, 100, best_pair)
+    theirs = train_bpe(text, 256 + 100)
+    if not isinstance(ours, list):
+        raise Wrong(f"it returns an object of type {type(ours).__name__}, and a list is asked for")
+    for number, (mine, right) in enumerate(zip([*ours, *[None] * 100], theirs, strict=False), 1):
+        if mine != right:
+            raise Wrong(
+                f"merge {number} of a page of Shakespeare is not the library's", f"it is {mine}; right is {right}"
+            )
+    if len(ours) != 100:
+        raise Wrong(f"of a page of Shakespeare it makes {len(ours)} merges, and 100 are asked for")
+
+
+LEARN_MERGES = Exercise(
+    name="learn_merges",
+    lesson="hw1",
+    title="the merges of a text",
+    oracle=learn_merges,
+    checks={"merges": (few_words, same_letters, nothing_left, like_the_library)},
+    mistakes={
+        "it chooses the same pair again and again: after a choice, merge it in every word": learning(
+            merge=lambda word, pair: word
+        ),
+        "it merges the first place of a word only: a pair may stand there twice": learning(merge=merged_once),
+        "it merges from right to left: aaa becomes aa·a, not a·aa": learning(merge=merged_from_the_right),
+        "after a merge each word counts once: take its count along": learning(weigh=False),
+        "a new token's id must be larger than all before it: the number of tokens so far, not of merges": learning(
+            new_id=lambda ids, merges: len(merges)
+        ),
+        "new tokens count as older than the first ones: ids go on where they are, upwards": learning(
+            new_id=lambda ids, merges: -len(merges)
+        ),
+        "where no pair is left, it goes on and adds None": too_many,
+        "it makes one merge too few": lambda words, ids, n, choose: learn(words, ids, n - 1, choose),
+        "it makes one merge too many": lambda words, ids, n, choose: learn(words, ids, n + 1, choose),
+        "it gives the merged tokens; the pairs are asked for": lambda words, ids, n, choose: [
+            b"".join(pair) for pair in learn(words, ids, n, choose)
+        ],
+        "it takes the n most frequent pairs at the start: after each merge the pairs are others": without_recounting,
+    },
+    hints=(
+        "A loop of at most `n_merges` rounds: choose a pair, note it, give the new token an id, rewrite every word. "
+        "Work on `dict(words)` and `dict(ids)`: what was handed in must stay as it is.",
+        "To rewrite a word, walk along it: where the tokens at `i` and `i + 1` are the pair, append both as one and "
+        "go on at `i + 2`; else append the token and go on at `i + 1`.",
+        "`ids[left + right] = len(ids)` is the new token's id. Each round makes a new dict of words, "
+        "`{merge(word, pair): count for word, count in words.items()}`. It ends when `choose(words, ids)` is None.",
+    ),
+)
+
+# ---- text → ids ----------------------------------------------------------------------------------
+
+
+def encode_text(text, ids, merges, special):
+    found, rank = [], listed_merges(merges)
+    tokens = [SpecialToken(name, id) for name, id in special.items()]
+    for piece in split_at_special_tokens(text, tokens):
+        if isinstance(piece, int):
+            found.append(piece)
+        else:
+            for word in split_words("gpt2")(piece):
+                found.extend(encode_word(word.encode(), ids, rank))
+    return found
+
+
+def in_rank_order(parts, ids, merges):
+    return encode_word(b"".join(parts), ids, listed_merges(merges))
+
+
+def gpt2_words(text):
+    return split_words("gpt2")(text)
+
+
+def encoding(of_word=in_rank_order, split=gpt2_words):
+    """One who encodes a word otherwise, or cuts words otherwise."""
+
+    def answer(text, ids, merges, special):
+        found = []
+        for piece in split_at_special_tokens(text, [SpecialToken(name, id) for name, id in special.items()]):
+            if isinstance(piece, int):
+                found.append(piece)
+                continue
+            for word in split(piece):
+                found += of_word([bytes([value]) for value in word.encode()], ids, merges)
+        return found
+
+    return answer
+
+
+def first_that_may_merge(parts, ids, merges):
+    while (at := next((i for i, pair in enumerate(pairwise(parts)) if pair in merges), None)) is not None:
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return [ids[part] for part in parts]
+
+
+def longest_that_fits(parts, ids, merges):
+    word, found = b"".join(parts), []
+    while word:
+        end = next(end for end in range(len(word), 0, -1) if word[:end] in ids)
+        found.append(ids[word[:end]])
+        word = word[end:]
+    return found
+
+
+def each_merge_once(parts, ids, merges):
+    for pair in merges:
+        parts = list(merged_once(tuple(parts), pair))
+    return [ids[part] for part in parts]
+
+
+def last_merge_first(parts, ids, merges):
+    rank = {pair: place for place, pair in enumerate(merges)}
+    while (best := max(pairwise(parts), key=lambda pair: rank.get(pair, -1), default=None)) in rank:
+        parts = list(merged_once(tuple(parts), best))
+    return [ids[part] for part in parts]
+
+
+def cut_by_an_unescaped_pattern(text, ids, merges, special):
+    found = []
+    for piece in re.split("(" + "|".join(special) + ")", text) if special else [text]:
+        found += [special[piece]] if piece in special else encode_text(piece, ids, merges, {})
+    return found
+
+
+def piecewise(change, keep_special=True):
+    """One who finds the special tokens, and does something to what is between them."""
+
+    def answer(text, ids, merges, special):
+        found = []
+        names = "|".join(map(re.escape, special))
+        for piece in re.split(f"({names})", text) if special else [text]:
+            if piece in special:
+                found += [special[piece]] * keep_special
+            else:
+                found += encode_text(change(piece) if special else piece, ids, merges, {})
+        return found
+
+    return answer
+
+
+def only_the_first(text, ids, merges, special):
+    places = [(text.find(name), name) for name in special if name in text]
+    if not places:
+        return encode_text(text, ids, merges, {})
+    before, name, after = text.partition(min(places)[1])
+    return [*encode_text(before, ids, merges, {}), special[name], *encode_text(after, ids, merges, {})]
+
+
+def a_vocabulary(random, letters, n_merges):
+    """ids and merges, learned from words that are drawn."""
+    alphabet = [letter.encode() for letter in letters]
+    words = {tuple(some(random, alphabet, draw(random, 2, 7))): draw(random, 1, 9) for _ in range(30)}
+    merges = learn(words, BASE_IDS, n_merges, best_pair)
+    return BASE_IDS | {left + right: 256 + number for number, (left, right) in enumerate(merges)}, merges
+
+
+@functools.cache
+def a_large_vocabulary():
+    # with the last two, `<|` and `|>` are tokens, and text that is cut there shows
+    merges = [*train_bpe(plays()[50_000:65_000], 256 + 98), (b"<", b"|"), (b"|", b">")]
+    return BASE_IDS | {left + right: 256 + number for number, (left, right) in enumerate(merges)}, merges
+
+
+def short_words(encode, random):
+    """a few letters, with a few merges in rank order"""
+    inputs = []
+    for n_merges in (6, 9, 14):
+        ids, merges = a_vocabulary(random, "abcd", n_merges)
+        words = ["".join(some(random, "abcd", size)) for size in (1, 2, 3, 4, 5, 6, 8, 12, 16, 20, 24)]
+        inputs += [(word, ids, merges, {}) for word in [*words, " ".join(words)]]
+    # where the first pair from the left and the longest token from the left part: a·bc and abc are right here
+    a, b, c = shuffled(random, [b"a", b"b", b"c", b"d"])[:3]
+    for merges in ([(b, c), (a, b)], [(b, c), (a, b + c), (a, b)]):
+        ids = BASE_IDS | {left + right: 256 + number for number, (left, right) in enumerate(merges)}
+        inputs.insert(0, ((a + b + c).decode(), ids, merges, {}))
+    encode.compare([("", *a_vocabulary(random, "ab", 3), {}), *inputs])
+
+
+def sentences(encode, random):
+    """sentences of Shakespeare, 100 merges, and other scripts too"""
+    ids, merges = a_large_vocabulary()
+    texts = [passage(random, size) for size in (40, 80, 160)] + ["".join(some(random, WORDS + FOREIGN, 20))]
+    # the pattern cuts 't off, so here letters that merge stand in two words
+    [letter] = some(random, "abcefghijk", 1)
+    across = (f"'t{letter}", BASE_IDS | {b"t" + letter.encode(): 256}, [(b"t", letter.encode())], {})
+    encode.compare([across, *((text, ids, merges, {}) for text in texts)])
+
+
+NAMES_OF_SPECIAL = ["<|end|>", "<|user|>", "<|model|>", "[INST]"]
+
+
+def chats(random, number=8):
+    ids, merges = a_large_vocabulary()
+    for size in range(number):
+        names = shuffled(random, NAMES_OF_SPECIAL)[: 1 + size % 3]
+        special = {name: 356 + draw(random, 0, 50) + 100 * i for i, name in enumerate(names)}
+        text = ""
+        for name in [names[0], *some(random, names, 1 + size // 2)]:
+            text += "".join(some(random, WORDS, 1 + size // 4)) + name
+        yield text + " hill \n", ids, merges, special
+
+
+def honoured(encode, random):
+    """a special token is one id, and what stands beside it is encoded as ever"""
+    encode.compare([("<|end|>", *a_large_vocabulary(), {"<|end|>": 700}), *chats(random)])
+
+
+def not_honoured(encode, random):
+    """a special token that is not in `special` is text like any other"""
+    inputs = [(text, ids, merges, {"<|end|>": 700}) for text, ids, merges, _ in chats(random, 5)]
+    encode.compare([(text, ids, merges, {}) for text, ids, merges, _ in chats(random, 5)] + inputs)
+
+
+ENCODE_TEXT = Exercise(
+    name="encode_text",
+    lesson="hw1",
+    title="text to ids, special tokens where they are wanted",
+    oracle=encode_text,
+    checks={"merges": (short_words, sentences), "special": (honoured, not_honoured)},
+    mistakes={
+        "it merges nothing: every byte stays a token of its own": encoding(
+            lambda parts, ids, merges: [ids[part] for part in parts]
+        ),
+        "it merges the first pair that may merge: the one that was learned first goes first": encoding(
+            first_that_may_merge
+        ),
+        "it takes the longest token that fits, from the left: merges go in the order they were learned in": encoding(
+            longest_that_fits
+        ),
+        "each merge is done at one place of a word only: the same pair may stand there again": encoding(
+            each_merge_once
+        ),
+        "it merges the pair that was learned last: the lowest rank goes first": encoding(last_merge_first),
+        "it merges across words: cut the text with split_words first": encoding(split=lambda text: [text]),
+        "the white space is lost: split_words keeps it, str.split() does not": encoding(split=str.split),
+        "it takes special tokens for ordinary text": lambda text, ids, merges, special: encode_text(
+            text, ids, merges, {}
+        ),
+        "its pattern reads | and [ as commands: re.escape(name) makes them plain": cut_by_an_unescaped_pattern,
+        "the special tokens are cut out and lost: each has an id in `special`": piecewise(str, keep_special=False),
+        "white space beside a special token is lost": piecewise(str.strip),
+        "only the first special token is found": only_the_first,
+    },
+    hints=(
+        "From the outside in: special tokens cut the text into pieces, split_words cuts a piece into words, and "
+        "each word is bytes that merge. Write the merging of one word first, as in lesson 01.",
+        "`re.split` with a pattern in round brackets gives back what it cut at, too: "
+        '`re.split("(" + "|".join(map(re.escape, special)) + ")", text)`. Without special tokens, `[text]`.',
+        "One word: `rank = {pair: place for place, pair in enumerate(merges)}`. As long as one of its pairs is in "
+        "`rank`, join the lowest where it first stands: `min(pairs, key=lambda pair: rank.get(pair, inf))`.",
+    ),
+)
+
+# ---- ids → text ----------------------------------------------------------------------------------
+
+
+def decode_ids(ids, tokens):
+    return b"".join(tokens[id] for id in ids).decode("utf-8", errors="replace")
+
+
+def one_by_one(ids, tokens):
+    return "".join(tokens[id].decode("utf-8", errors="replace") for id in ids)
+
+
+TOKENS = {id: token for token, id in BASE_IDS.items()} | {
+    256: b" dog",
+    257: b" ran",
+    258: b"<|end|>",
+    259: " 犬".encode(),
+}
+ID_OF = {token: id for id, token in TOKENS.items()}
+
+
+def as_ids(text):
+    return [ID_OF[bytes([value])] for value in text.encode()]
+
+
+def whole_texts(decode, random):
+    """whole texts, in any script"""
+    inputs = [[], [256], [256, 257], as_ids("é"), as_ids("犬")]
+    for size in (1, 2, 4, 8):
+        inputs.append(as_ids("".join(some(random, WORDS + FOREIGN, size))) + some(random, range(256, 260), size))
+    decode.compare([(ids, TOKENS) for ids in inputs])
+
+
+def half_characters(decode, random):
+    """a character of which a part is missing becomes �, and the rest is read as ever"""
+    inputs = []
+    for word in shuffled(random, ["é", "犬", "🐕", "丘"]):
+        ids = as_ids(word)
+        start = [256] * draw(random, 0, 1)
+        inputs += [start + ids[:-1], start + ids[1:], [*ids[:-1], 257, *ids]]
+    decode.compare([(ids, TOKENS) for ids in sorted(inputs, key=len)])
+
+
+def refuses(ids, tokens):
+    try:
+        return b"".join(tokens[id] for id in ids).decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+DECODE_IDS = Exercise(
+    name="decode_ids",
+    lesson="hw1",
+    title="ids to text, whatever their bytes are",
+    oracle=decode_ids,
+    checks={"text": (whole_texts, half_characters)},
+    mistakes={
+        "it reads each token by itself: a character may be spread over several, so join the bytes first": one_by_one,
+        "it reads each byte as a character: the bytes are UTF-8": lambda ids, tokens: b"".join(
+            tokens[id] for id in ids
+        ).decode("latin-1"),
+        "it leaves out the bytes that are no UTF-8: a reader should see � in their place": lambda ids, tokens: b"".join(
+            tokens[id] for id in ids
+        ).decode("utf-8", errors="ignore"),
+        "where the bytes are not UTF-8 it gives up: replace what cannot be read, and keep the rest": refuses,
+        "it puts spaces between the tokens: a token brings its own": lambda ids, tokens: b" ".join(
+            tokens[id] for id in ids
+        ).decode("utf-8", errors="replace"),
+        "it gives the bytes; a text is asked for": lambda ids, tokens: b"".join(tokens[id] for id in ids),
+        "white space at the ends is lost": lambda ids, tokens: decode_ids(ids, tokens).strip(),
+    },
+    hints=(
+        "`tokens[id]` is the bytes of a token. Two steps: all bytes, then the text that they are.",
+        '`b"".join(…)` joins bytes, as `"".join(…)` joins texts. Join before you decode: 犬 may be three tokens.',
+        '`.decode("utf-8", errors="replace")` puts � where the bytes are no UTF-8, and never stops.',
+    ),
+)
+
+# ---- the bill ------------------------------------------------------------------------------------
+
+
+def chat_bills(turns, encoders, prices, context, chats):
+    return bills(turns, encoders, prices, context, chats)
+
+
+def bills(
+    turns, encoders, prices, context, chats, sent=None, fits=None, million=1e6, swap=False, none=None, count=None
+):
+    """The right bill, and what comes out where one step is done otherwise."""
+    found = {}
+    for name, encode in encoders.items():
+        number = count or (lambda text, encode=encode: len(encode(text)))
+        lengths = [(number(question), number(answer)) for question, answer in turns]
+        requests = (sent or whole_conversation)(lengths)
+        price_in, price_out = prices[name][:: -1 if swap else 1]
+        cost = sum(tokens * price_in + written * price_out for tokens, written in requests)
+        fit = fits or (lambda requests, context: all(sum(request) <= context for request in requests))
+        found[name] = cost / million * chats if fit(requests, context) else none
+    return found
+
+
+def whole_conversation(lengths):
+    """(tokens sent, tokens written) of each request: everything so far is sent again."""
+    return [(sum(map(sum, lengths[:i])) + lengths[i][0], lengths[i][1]) for i in range(len(lengths))]
+
+
+def otherwise(**changes):
+    return lambda *arguments: bills(*arguments, **changes)
+
+
+def billed_for(requests):
+    """One who bills other requests than are sent, and knows what fits."""
+
+    def answer(turns, encoders, prices, context, chats):
+        right, other = bills(turns, encoders, prices, context, chats), {}
+        for name, cost in bills(turns, encoders, prices, inf, chats, sent=requests).items():
+            other[name] = None if right[name] is None else cost
+        return other
+
+    return answer
+
+
+def by_letter(text):
+    return list(text)
+
+
+def by_byte(text):
+    return list(text.encode())
+
+
+def by_twos(text):
+    return [text[i : i + 2] for i in range(0, len(text), 2)]
+
+
+@functools.cache
+def five_encoders():
+    """The production vocabularies, each as a plain function."""
+
+    def encoder(name):
+        tokenizer = load_tokenizer(name)
+
+        def encode(text):
+            return tokenizer.encode(text)
+
+        encode.__name__ = name
+        return encode
+
+    return {name: encoder(name) for name in NAMES}
+
+
+SAYINGS = [
+    "Where did the dog run?",
+    "Up the hill.",
+    "犬は丘を駆け上がった。",
+    "El perro subió la colina corriendo.",
+    "return 3.14159 * radius ** 2",
+    "Why?",
+    "It saw a ball 🐕 there, and 1,000,000 others.",
+    "Thanks!",
+]
+
+
+def prices_for(random, encoders):
+    # no two alike, and what the model writes costs more than what it reads
+    return {name: (draw(random, 1, 40) / 8, draw(random, 41, 120) / 8) for name in encoders}
+
+
+def conversations(random, encoders, contexts, turns=(1, 2, 2, 3, 4, 6)):
+    for number in turns:
+        lines = [tuple(some(random, SAYINGS, 2)) for _ in range(number)]
+        yield lines, encoders, prices_for(random, encoders), contexts, 1_000 * draw(random, 200, 900)
+
+
+def one_turn(bill, random):
+    """one question and one answer"""
+    bill.compare(conversations(random, {"by_letter": by_letter, "by_byte": by_byte}, 4096, turns=(1,) * 6))
+
+
+def many_turns(bill, random):
+    """a conversation: each request sends everything so far once more"""
+    bill.compare(conversations(random, {"by_twos": by_twos, "by_letter": by_letter}, 4096))
+
+
+def in_five_vocabularies(bill, random):
+    """in the five production vocabularies"""
+    bill.compare(conversations(random, five_encoders(), 8192, turns=(1, 3, 5)))
+
+
+def no_room(bill, random):
+    """None where a request and its answer do not fit into the context; they may fill it to the last token"""
+    inputs = []
+    for turns, encoders, prices, _, number in conversations(random, {"by_letter": by_letter, "by_twos": by_twos}, 0):
+        lengths = [[(len(by_letter(q)), len(by_letter(a))) for q, a in turns]]
+        largest = sum(whole_conversation(lengths[0])[-1])
+        for context in (largest, largest - 1, largest // 2, largest + 1):
+            inputs.append((turns, encoders, prices, context, number))
+    bill.compare(inputs)
+
+
+CHAT_BILLS = Exercise(
+    name="chat_bills",
+    lesson="hw1",
+    title="the bill of a conversation in five vocabularies",
+    oracle=chat_bills,
+    checks={"bills": (one_turn, many_turns, in_five_vocabularies, no_room)},
+    mistakes={
+        "it sends only the newest question: a model remembers nothing, so everything so far is sent again": billed_for(
+            lambda lengths: lengths
+        ),
+        "the model's own earlier answers are sent again, too: they are part of the conversation": billed_for(
+            lambda lengths: [(sum(q for q, _ in lengths[: i + 1]), lengths[i][1]) for i in range(len(lengths))]
+        ),
+        "the answer counts as read before it is written: a request ends with its question": billed_for(
+            lambda lengths: [(sum(map(sum, lengths[: i + 1])), lengths[i][1]) for i in range(len(lengths))]
+        ),
+        "it bills the last request only: each turn is a request of its own": billed_for(
+            lambda lengths: whole_conversation(lengths)[-1:]
+        ),
+        "what the model writes is not on the bill": billed_for(
+            lambda lengths: [(sent, 0) for sent, _ in whole_conversation(lengths)]
+        ),
+        "the price of reading and the price of writing are swapped": otherwise(swap=True),
+        "prices are for a million tokens, and it takes them for a thousand": otherwise(million=1e3),
+        "prices are for a million tokens, and it takes them for one": otherwise(million=1),
+        "it is the bill of one conversation: `chats` of them are asked for": lambda *given: bills(*given[:-1], 1),
+        "it counts characters: what is paid for is tokens": otherwise(count=len),
+        "it counts words: what is paid for is tokens": otherwise(count=lambda text: len(text.split())),
+        "it forgets that the context is limited": otherwise(fits=lambda requests, context: True),
+        "a request that fills the context to its last token still fits": otherwise(
+            fits=lambda requests, context: all(sum(request) < context for request in requests)
+        ),
+        "the answer needs room in the context, too": otherwise(
+            fits=lambda requests, context: all(sent <= context for sent, _ in requests)
+        ),
+        "all requests together need not fit into the context: each one by itself must": otherwise(
+            fits=lambda requests, context: sum(map(sum, requests)) <= context
+        ),
+        "what does not fit costs None, not 0": otherwise(none=0.0),
+    },
+    hints=(
+        "One vocabulary at a time: count the tokens of each text with `len(encode(text))`, then go through the "
+        "turns and keep a sum of all tokens so far.",
+        "In each turn the model reads everything so far and the new question, and writes the answer. After the turn "
+        "both belong to what is read next time. Reading and writing have a price each.",
+        "In a turn: `read = so_far + q`; where `read + a > context`, the bill is None; "
+        "`cost += read * price_in + a * price_out`; `so_far = read + a`. At the end `cost * chats / 1_000_000`.",
+    ),
+)
+
+# ---- rotary positions ----------------------------------------------------------------------------
+
+
+def apply_rope(x, positions, theta):
+    return rotate(x, rotation_angles(positions, x.shape[-1], theta))
+
+
+def turned(power=lambda pair, d_head: 2 * pair / d_head, where=lambda positions: positions, sign=1, halves=True):
+    """One whose angles or pairs are others."""
+
+    def answer(x, positions, theta):
+        pair = torch.arange(x.shape[-1] // 2)
+        angles = sign * where(positions)[:, None] * theta ** -power(pair, x.shape[-1])
+        return rotate(x, angles, "halves" if halves else "neighbours")
+
+    return answer
+
+
+def with_the_new_a(x, positions, theta):
+    angles = rotation_angles(positions, x.shape[-1], theta)
+    a, b = x.chunk(2, dim=-1)
+    a = a * angles.cos() - b * angles.sin()
+    return torch.cat((a, a * angles.sin() + b * angles.cos()), dim=-1)
+
+
+def swapped(x, positions, theta):
+    angles = rotation_angles(positions, x.shape[-1], theta)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * angles.sin() - b * angles.cos(), a * angles.cos() + b * angles.sin()), dim=-1)
+
+
+def vectors(random, *shape):
+    return torch.randn(*shape, generator=random)
+
+
+def places(random, number):
+    """Positions with gaps, in no order."""
+    return torch.randperm(60, generator=random)[:number] + 1
+
+
+def one_pair(turn, random):
+    """two numbers: one pair, turned by one radian a position"""
+    inputs = [(torch.tensor([[1.0, 0.0]]), torch.tensor([position]), 10_000.0) for position in (0, 1, 2)]
+    turn.compare(inputs + [(vectors(random, n, 2), places(random, n), 10_000.0) for n in (1, 2, 4)])
+
+
+def many_pairs(turn, random):
+    """many pairs, each slower than the one before it"""
+    turn.compare((vectors(random, n, d), places(random, n), 10_000.0) for n, d in ((1, 4), (2, 4), (3, 8), (5, 16)))
+
+
+def heads(turn, random):
+    """any dimensions in front: batches, heads"""
+    shapes = ((2, 3, 4), (3, 2, 4), (2, 3, 4, 8), (4, 2, 5, 6))
+    turn.compare((vectors(random, *shape), places(random, shape[-2]), 10_000.0) for shape in shapes)
+
+
+def other_bases(turn, random):
+    """with another theta: SmolLM2's is 100,000"""
+    turn.compare((vectors(random, 3, d), places(random, 3), theta) for d, theta in ((4, 100.0), (8, 100_000.0)))
+
+
+APPLY_ROPE = Exercise(
+    name="apply_rope",
+    lesson="hw1",
+    title="rotary positions",
+    oracle=apply_rope,
+    checks={"rotation": (one_pair, many_pairs, heads, other_bases)},
+    mistakes={
+        "it pairs neighbours, 2i with 2i + 1: here the first half is paired with the second": turned(halves=False),
+        "it turns the other way round: a cos − b sin, and a sin + b cos": turned(sign=-1),
+        "the slow pairs turn too fast: the exponent is −2i/d_head, and i counts the pairs": turned(
+            lambda pair, d_head: pair / d_head
+        ),
+        "the slow pairs turn too slowly: i counts the pairs, from 0 to d_head/2 − 1": turned(
+            lambda pair, d_head: 4 * pair / d_head
+        ),
+        "the first pair does not turn by one radian a position: i counts from 0": turned(
+            lambda pair, d_head: 2 * (pair + 1) / d_head
+        ),
+        "the later pairs turn faster: the exponent is negative": turned(lambda pair, d_head: -2 * pair / d_head),
+        "every pair turns alike: pair i turns by position · theta^(−2i/d_head)": turned(lambda pair, d_head: 0 * pair),
+        "it ignores `positions` and counts 0, 1, 2 …: the tokens may stand anywhere": turned(
+            where=lambda positions: torch.arange(len(positions))
+        ),
+        "its positions are one too high": turned(where=lambda positions: positions + 1),
+        "the second half is made with the first half's new numbers: both need the old ones": with_the_new_a,
+        "sine and cosine are swapped: at position 0 nothing turns": swapped,
+        "it ignores theta and takes 10,000": lambda x, positions, theta: apply_rope(x, positions, 10_000.0),
+    },
+    hints=(
+        "First the angles, a table of shape (position, d_head / 2): position times theta^(−2i/d_head). Then the halves "
+        "of x, `a, b = x.chunk(2, dim=-1)`, turned.",
+        "`torch.arange(0, d_head, 2)` is 0, 2, 4 …, which is 2i for all pairs. `positions[:, None]` makes a column, "
+        "and a column times a row is a table.",
+        "`angles = positions[:, None] * theta ** (-torch.arange(0, d_head, 2) / d_head)`, then "
+        "`torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), dim=-1)`.",
+    ),
+)
+
+
+def move_keys(keys, shift, theta):
+    return apply_rope(keys, torch.full((keys.shape[-2],), shift), theta)
+
+
+def moved_by(positions):
+    return lambda keys, shift, theta: apply_rope(keys, positions(len(keys), shift), theta)
+
+
+def moved_in_neighbours(keys, shift, theta):
+    return rotate(keys, rotation_angles(torch.full((len(keys),), shift), keys.shape[-1], theta), "neighbours")
+
+
+def to_the_right(move, random):
+    """keys move up: to later positions"""
+    shifts = shuffled(random, [1, 2, 4, 7, 8, 11, 13, 14])  # to roll 3 or 5 rows by these moves every row
+    sizes = ((1, 2), (3, 4), (3, 8), (5, 16))
+    move.compare((vectors(random, n, d), shift, 1e4) for shift, (n, d) in zip(shifts, sizes, strict=False))
+
+
+def to_the_left(move, random):
+    """keys move down, where earlier tokens were dropped; by 0 they stay"""
+    move.compare((vectors(random, 3, 4), shift, 10_000.0) for shift in (0, -1, draw(random, -20, -2), -32))
+
+
+def other_base(move, random):
+    """with another theta: SmolLM2's is 100,000"""
+    move.compare((vectors(random, 3, 8), draw(random, -9, -1), theta) for theta in (100.0, 100_000.0))
+
+
+def scores_stay(move, random):
+    """and so the scores of a query that moves along do not change"""
+    keys, query = vectors(random, 6, 16), vectors(random, 1, 16)
+    positions, now, shift = torch.arange(40, 46), torch.tensor([47]), -draw(random, 5, 40)
+    before = apply_rope(keys, positions, 1e4) @ apply_rope(query, now, 1e4).T
+    moved = move.answer(apply_rope(keys, positions, 1e4), shift, 1e4)
+    if not isinstance(moved, torch.Tensor) or moved.shape != keys.shape:
+        raise Wrong("it does not return a tensor of the shape of the keys")
+    after = moved @ apply_rope(query, now + shift, 1e4).T
+    if not torch.allclose(before, after, atol=1e-3):
+        raise Wrong(
+            f"when query and keys both move by {shift}, their scores change, and they should not",
+            f"the first is {before[0].item():.3f} before, {after[0].item():.3f} after",
+        )
+
+
+MOVE_KEYS = Exercise(
+    name="move_keys",
+    lesson="hw1",
+    title="keys that were turned once, moved to other positions",
+    oracle=move_keys,
+    checks={"shift": (to_the_right, to_the_left, other_base, scores_stay)},
+    mistakes={
+        "it turns the wrong way: a key that moves up by 1 turns on by one more step": moved_by(
+            lambda n, shift: torch.full((n,), -shift)
+        ),
+        "it turns a key for its new position, and it had been turned before: only the difference is missing": moved_by(
+            lambda n, shift: torch.arange(n) + shift
+        ),
+        "each key turns farther than the one before it: all of them move by the same shift": moved_by(
+            lambda n, shift: torch.arange(n) * shift
+        ),
+        "each key turns farther than the one before it, the first by one shift: all move by the same": moved_by(
+            lambda n, shift: torch.arange(1, n + 1) * shift
+        ),
+        "every pair turns alike: pair i turns by shift · theta^(−2i/d_head)": lambda keys, shift, theta: apply_rope(
+            keys, torch.full((len(keys),), shift), 1.0
+        ),
+        "it pairs neighbours, 2i with 2i + 1: here the first half is paired with the second": moved_in_neighbours,
+        "it moves the rows: they stay in their order, and each is turned": lambda keys, shift, theta: keys.roll(
+            shift, 0
+        ),
+        "it turns by one step, whatever the shift is": moved_by(lambda n, shift: torch.full((n,), 1)),
+        "it ignores theta and takes 10,000": lambda keys, shift, theta: move_keys(keys, shift, 10_000.0),
+        "the keys come back as they were": lambda keys, shift, theta: keys,
+        "it adds the shift to the numbers: a key moves by turning": lambda keys, shift, theta: keys + shift,
+    },
+    hints=(
+        "The key at position p has been turned by p steps. At p + shift it should have been turned by p + shift steps. "
+        "How many are missing?",
+        "All keys need the same turn, by `shift` steps, wherever they stand. You need not know where that is.",
+        "`rotation_angles(torch.full((len(keys),), shift), keys.shape[-1], theta)` are the angles, and "
+        "`rotate(keys, angles)` turns.",
+    ),
+)
+
+EXERCISES = (
+    BYTE_WORDS,
+    BEST_PAIR,
+    LEARN_MERGES,
+    ENCODE_TEXT,
+    DECODE_IDS,
+    CHAT_BILLS,
+    APPLY_ROPE,
+    MOVE_KEYS,
+)
