@@ -99,17 +99,24 @@ def _frame(axes: Axes, points: np.ndarray) -> None:
     axes.spines[:].set_color(LINE)
 
 
-def _draw_words(axes: Axes, points: np.ndarray, words: Sequence[str], kinds: Sequence[str], pale: bool = False) -> None:
-    """Marks, and beside each its word: at the first of eight places that covers no other mark or word, else nowhere."""
-    looks = _looks(kinds)
-    for kind, (marker, inside, outline) in looks.items():
+def _draw_words(axes: Axes, points: np.ndarray, words: Sequence[str], kinds: Sequence[str]) -> None:
+    """A mark for each word, and the word beside it where it covers no other mark or word."""
+    _draw_marks(axes, points, kinds)
+    looks, places = _looks(kinds), _inches(axes, points)
+    taken = _squares(places, 0.045)
+    for point, place, word, kind in zip(points, places, words, kinds, strict=True):
+        _write(axes, point, place, word, taken, color=looks[kind][2], fontsize=WORD_SIZE)
+
+
+def _draw_marks(axes: Axes, points: np.ndarray, kinds: Sequence[str], size: float = 5.5, **style) -> None:
+    for kind, (marker, inside, outline) in _looks(kinds).items():
         mine = points[[k == kind for k in kinds]]
-        style = dict(marker=marker, markersize=5.5, markerfacecolor=inside, markeredgecolor=outline)
-        axes.plot(*mine.T, linestyle="", alpha=0.45 if pale else 1, zorder=2, **style)
-    places = _inches(axes, points)
-    taken = [(x - 0.045, y - 0.045, x + 0.045, y + 0.045) for x, y in places]
-    for i, (word, kind) in enumerate(zip(words, kinds, strict=True)):
-        _write(axes, points[i], places[i], word, taken, color=MUTED if pale else looks[kind][2], fontsize=WORD_SIZE)
+        look = dict(linestyle="", marker=marker, markerfacecolor=inside, markeredgecolor=outline)
+        axes.plot(*mine.T, markersize=size, zorder=2, **look, **style)
+
+
+def _squares(places: np.ndarray, half: float) -> list[tuple[float, float, float, float]]:
+    return [(x - half, y - half, x + half, y + half) for x, y in places]
 
 
 def _inches(axes: Axes, points: np.ndarray) -> np.ndarray:
@@ -118,21 +125,23 @@ def _inches(axes: Axes, points: np.ndarray) -> np.ndarray:
     return (axes.transData.transform(points) - (box.x0, box.y0)) / axes.figure.dpi
 
 
-def _write(axes: Axes, point, place, word: str, taken: list, **style) -> bool:
-    width, height = _text_inches(visible(word), style["fontsize"]) + 0.02, 0.125
+def _write(axes: Axes, point, place, word: str, taken: list, mark: float = 0.05, **style) -> None:
+    """The word at the first of eight places around its mark where nothing is yet, else nowhere."""
+    bold = 1.15 if style.get("weight") == "bold" else 1
+    width, height = bold * _text_inches(visible(word), style["fontsize"]) + 0.02, 0.125
     box = axes.get_window_extent()
     page = box.width / axes.figure.dpi, box.height / axes.figure.dpi
     x, y = place
-    for dx, dy in ((0.07, -0.06), (-0.07 - width, -0.06), (-width / 2, 0.06), (-width / 2, -0.19), (0.05, 0.04),
-                   (0.05, -0.16), (-0.05 - width, 0.04), (-0.05 - width, -0.16)):  # fmt: skip
-        left, low, right, high = x + dx, y + dy, x + dx + width, y + dy + height
-        inside = left > 0 and low > 0 and right < page[0] and high < page[1]
-        if inside and not any(left < b[2] and b[0] < right and low < b[3] and b[1] < high for b in taken):
-            taken.append((left, low, right, high))
+    right, left, above, below = mark + 0.02, -mark - 0.02 - width, mark + 0.01, -mark - 0.14
+    beside = [(right, -0.06), (left, -0.06), (-width / 2, above), (-width / 2, below)]
+    for dx, dy in beside + [(across, up) for up in (above, below) for across in (mark, -mark - width)]:
+        own = x + dx, y + dy, x + dx + width, y + dy + height
+        inside = own[0] > 0 and own[1] > 0 and own[2] < page[0] and own[3] < page[1]
+        if inside and not any(own[0] < b[2] and b[0] < own[2] and own[1] < b[3] and b[1] < own[3] for b in taken):
+            taken.append(own)
             offset = (72 * dx, 72 * (dy + 0.015))
             axes.annotate(_plain(visible(word)), point, offset, textcoords="offset points", **style)
-            return True
-    return False
+            return
 
 
 # ---- neighbours ---------------------------------------------------------------------------------
@@ -208,7 +217,7 @@ class Ground:
 @course_style()
 def neighbours_figure(found: Neighbourhood, ground: Ground, table: Float[Tensor, "vocab d_model"]) -> Figure:
     """Left, a bar for the cosine of each neighbour; right, where the token and its neighbours lie on the map."""
-    figure = Figure(figsize=(WIDTH, 4.8))
+    figure = Figure(figsize=(8.2, 4.6))  # beside the prompt of a cell in JupyterLab there is no more room
     bars, plane = figure.subplots(1, 2, width_ratios=(1, 1.45))
     rows = range(len(found.cosines))
     bars.barh(rows, found.cosines, height=0.7, color=GREEN.medium)
@@ -223,7 +232,7 @@ def neighbours_figure(found: Neighbourhood, ground: Ground, table: Float[Tensor,
     bars.spines["bottom"].set_visible(False)
     bars.tick_params(length=0)
     bars.set_title("how near, by cosine", fontsize=10)
-    own = (F.normalize(table[[found.id, *found.ids]], dim=1) @ ground.axes.T).numpy()
+    own = (table[[found.id, *found.ids]] @ ground.axes.T).numpy()
     plane.set_title("where on the map", fontsize=10)
     _frame(plane, np.concatenate([ground.points, own]))
     figure.legend(handles=_keys(ground.kinds), loc="outside lower right", ncols=8, handletextpad=0.2, columnspacing=1.0)
@@ -239,26 +248,13 @@ def _draw_found(plane: Axes, found: Neighbourhood, ground: Ground, own: np.ndarr
     """The map's words pale, nameless where there is no room; the token as a star, its neighbours as rings."""
     plane.plot(*own[1:].T, "o", markersize=6, markerfacecolor=PAPER, markeredgecolor=GREEN.strong, zorder=3)
     plane.plot(*own[:1].T, "*", markersize=15, markerfacecolor=GREEN.strong, markeredgecolor=PAPER, zorder=4)
-    places = _inches(plane, own)
-    taken = [(x - 0.05, y - 0.05, x + 0.05, y + 0.05) for x, y in places]
+    _draw_marks(plane, ground.points, ground.kinds, size=4.5, alpha=0.45)
+    places, known = _inches(plane, own), _inches(plane, ground.points)
+    taken = [*_squares(places[:1], 0.085), *_squares(places[1:], 0.05), *_squares(known, 0.04)]
     for i, token in enumerate((found.token, *found.neighbours)):
-        weight = "bold" if i == 0 else "normal"
-        _write(plane, own[i], places[i], token, taken, color=GREEN.strong, fontsize=9, weight=weight, zorder=5)
-    marks = [(x - 0.04, y - 0.04, x + 0.04, y + 0.04) for x, y in _inches(plane, ground.points)]
-    for kind, (marker, inside, outline) in _looks(ground.kinds).items():
-        mine = ground.points[[k == kind for k in ground.kinds]]
-        plane.plot(
-            *mine.T,
-            linestyle="",
-            marker=marker,
-            markersize=4.5,
-            markerfacecolor=inside,
-            markeredgecolor=outline,
-            alpha=0.45,
-            zorder=2,
-        )
-    taken += marks
-    for word, point, place in zip(ground.words, ground.points, _inches(plane, ground.points), strict=True):
+        star = dict(mark=0.09, weight="bold") if i == 0 else {}
+        _write(plane, own[i], places[i], token, taken, color=GREEN.strong, fontsize=9, zorder=5, **star)
+    for word, point, place in zip(ground.words, ground.points, known, strict=True):
         _write(plane, point, place, word, taken, color=MUTED, fontsize=7.5)
 
 
@@ -273,7 +269,7 @@ def neighbours_playground(llm, words: Mapping[str, Sequence[str]], text: str = "
     """
     whole = llm.transformer.token_embedding.weight.detach().cpu().float()
     unit = {False: F.normalize(whole, dim=1), True: F.normalize(whole - whole.mean(0), dim=1)}
-    ground = Ground.of(words, llm.tokenizer, unit[False])
+    ground = Ground.of(words, llm.tokenizer, whole)
     field = ipywidgets.Text(text, description="word", continuous_update=False, style=LABELS, layout={"width": "22em"})
     space = ipywidgets.Checkbox(True, description="with a space before it", indent=False)
     centred = ipywidgets.Checkbox(False, description="take the mean of all rows off", indent=False)
@@ -288,7 +284,7 @@ def neighbours_playground(llm, words: Mapping[str, Sequence[str]], text: str = "
         except ValueError as error:
             problem.value, picture.value = _complaint(error), ""
             return
-        figure = neighbours_figure(found, ground, unit[False])
+        figure = neighbours_figure(found, ground, whole)
         size = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
         problem.value = f"<b>{escape(in_words(found))}</b>"
         picture.value = _picture(png(figure), in_words(found), size)
