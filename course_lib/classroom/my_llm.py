@@ -8,8 +8,10 @@ writes outside of them stays as it is.
 import ast
 import builtins
 import inspect
+import math
 import re
 import secrets
+import symtable
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -98,11 +100,21 @@ def _add_definition(name: str, thing: Any, parts: Parts) -> None:
         return
     parts.definitions[name] = ""  # its place, so that functions that call each other end
     scope = getattr(thing, "__globals__", None) or vars(sys.modules.get(thing.__module__, builtins))
-    for used in _names(tree):
+    for used in _globals(source):
         if used in scope and used not in parts.definitions and used not in parts.imports:
             _add(used, scope[used], thing.__module__, parts)
     del parts.definitions[name]
     parts.definitions[name] = source
+
+
+def _globals(source: str) -> Iterator[str]:
+    """The names that a definition reads from outside of itself: no parameter, whatever the notebook calls so too."""
+    tables = [symtable.symtable(source, FILE, "exec")]
+    for table in tables:
+        tables.extend(table.get_children())
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "module"):
+                yield symbol.get_name()
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
@@ -137,6 +149,8 @@ def _import_line(name: str, value: Any, home: str) -> str:
         if value.__name__ in (home, "__main__"):
             return ""
         return f"import {name}" if value.__name__ == name else f"import {value.__name__} as {name}"
+    if isinstance(value, float) and getattr(math, name, None) is value:
+        return f"from math import {name}"  # inf and nan cannot be written down
     if getattr(value, "__module__", None) == home:
         return ""
     named = getattr(value, "__name__", name)

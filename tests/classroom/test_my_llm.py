@@ -62,6 +62,17 @@ def test_what_it_needs_is_kept_too(notebook, kept):
     assert answers_alone(kept) == "1\n"
 
 
+def test_a_parameter_is_no_global_of_the_notebook(notebook, kept):
+    notebook("from math import inf\nlogits, best = [1, 2], 3\nbig = [5, 6]")
+    notebook(
+        "def greedy_choice(logits):\n    best = [score if score < inf else 9e9 for score in logits.tolist()]\n"
+        "    return best.index(max(best)) + 0 * len(big)\ncheck(greedy_choice)"
+    )
+    text = kept.read_text()
+    assert "\nfrom math import inf\n" in text and "big = [5, 6]" in text
+    assert "logits = " not in text and "best = 3" not in text and answers_alone(kept) == "1\n"
+
+
 def test_the_latest_passing_version_stays(notebook, kept, capsys):
     notebook(SIMPLE + "check(greedy_choice)")
     notebook(SIMPLE.replace("mine", "second") + "check(greedy_choice)")
