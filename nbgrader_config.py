@@ -1,4 +1,4 @@
-"""nbgrader for this course. For an instructor, in the repository's root, with LESSON such as 00_prompt_to_response:
+"""nbgrader for this course. For an instructor, in the repository's root, with LESSON such as hw1_input_processing:
 
     python -m course_lib homework LESSON          grading/release/LESSON/: the same cells as in a learner's workspace/
     (you collect)                                 grading/submitted/STUDENT/LESSON/LESSON.ipynb
