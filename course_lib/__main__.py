@@ -41,8 +41,10 @@ def workspace() -> None:
     print(f"Your copy of the lessons is up to date in {copy_folder()}")
 
 
-def homework(lesson: Annotated[str, typer and typer.Argument(help="Its name: hw1_input_processing, or a lesson's.")]) -> None:
-    """For instructors: release a homework, or a lesson as one. nbgrader_config.py tells how to grade what comes back."""
+def homework(
+    lesson: Annotated[str, typer and typer.Argument(help="Its name: hw1_input_processing, or a lesson's.")],
+) -> None:
+    """For instructors: release a homework, or a lesson as one. nbgrader_config.py tells how to grade it."""
     from course_lib.classroom.grading import release
 
     print(f"To hand out: {release(lesson)}")
