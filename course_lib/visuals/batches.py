@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from course_lib.input_processing.batching import document_numbers, keep_last, pack, pad
-from course_lib.visuals.figures import SHADE, WIDTH, _label, _prose, _shortened, visible
+from course_lib.visuals.figures import SHADE, WIDTH
+from course_lib.visuals.labels import axis_label, prose, shortened, visible
 from course_lib.visuals.style import INK, LINE, MUTED, PAPER, PHASES, course_style
 from course_lib.visuals.words import percent
 
@@ -169,7 +170,7 @@ def rectangle_figure(rectangles: Sequence[Rectangle], title: str) -> Figure:
     widest = max(r.shape[1] for r in rectangles)
     for axes, rectangle in zip(panels, rectangles, strict=True):
         _draw_rectangle(axes, rectangle, widest)
-    figure.suptitle(_prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     keys = [
         Patch(facecolor=DOCUMENTS[0], edgecolor=GREEN.medium, label="text (texts take turns in two greens)"),
         Patch(color=GREEN.strong, label="end token"),
@@ -192,7 +193,7 @@ def _draw_rectangle(axes: Axes, rectangle: Rectangle, widest: int) -> None:
                 axes.barh(row, 1, left=column, height=1, facecolor="none", edgecolor=PAPER, linewidth=1.5)
                 continue
             axes.barh(row, 1, left=column, height=1, **box)
-            text = "end" if end else _shortened(token, 8, room)
+            text = "end" if end else shortened(token, 8, room)
             ink = PAPER if end else INK
             axes.text(
                 column + 0.5, row, text.replace("$", r"\$"), fontsize=8, color=ink, ha="center", va="center_baseline"
@@ -228,7 +229,7 @@ def waste_figure(groups: Mapping[str, Sequence[Sequence[int]]], title: str) -> F
         axes.spines["left"].set_visible(False)
         axes.set_title(f"{name}\n{percent(1 - real / all_)} padding", fontsize=10)
         axes.set_xlabel("tokens")
-    figure.suptitle(_prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     return figure
 
 
@@ -244,7 +245,7 @@ def cosine_figure(cosines: Mapping[int, Sequence[float]], title: str) -> Figure:
         axes.spines["left"].set_visible(False)
         axes.set_xticks([-1, 0, 1])
         axes.set_xlabel("cosine")
-    figure.suptitle(_prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     return figure
 
 
@@ -261,7 +262,7 @@ def window_figure(tokens: Sequence[str], probabilities: Mapping[int, float], ans
     needed = len(tokens) - tokens.index(answer)  # the smallest window that still holds it
     axes.axvline(needed - 0.5, color=MUTED, linewidth=1, linestyle="--")
     axes.annotate(
-        f"a window of {needed} tokens or more\nstill holds {_label(answer)}",
+        f"a window of {needed} tokens or more\nstill holds {axis_label(answer)}",
         (needed - 0.5, 0.55),
         xycoords=("data", "axes fraction"),
         xytext=(-8, 0),
@@ -273,8 +274,8 @@ def window_figure(tokens: Sequence[str], probabilities: Mapping[int, float], ans
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda p, _: f"{100 * p:.0f}%")
     axes.set_xlabel("window: how many of the last tokens the model gets")
-    axes.set_ylabel(f"probability of {_label(answer)}")
-    axes.set_title(_prose(title))
+    axes.set_ylabel(f"probability of {axis_label(answer)}")
+    axes.set_title(prose(title))
     return figure
 
 
@@ -330,7 +331,7 @@ def precision_figure(
                   textcoords="offset points", fontsize=9, color=MUTED, ha="right")  # fmt: skip
     left.annotate("all tokens equally likely", (0.01, knows_nothing), xycoords=left.get_yaxis_transform(),
                   xytext=(0, -11), textcoords="offset points", fontsize=9, color=MUTED)  # fmt: skip
-    figure.suptitle(_prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     return figure
 
 
@@ -361,7 +362,7 @@ def batch_playground(tokenizer, prompts: Sequence[str], pad_id: int, end_id: int
     """The learner's own prompts as the rectangle that a model gets: padded or packed, in a context of any length."""
     import ipywidgets
 
-    from course_lib.visuals.widgets import LABELS, _complaint, labelled_slider
+    from course_lib.visuals.widgets import LABELS, complaint, labelled_slider
 
     text = ipywidgets.Textarea(
         "\n".join(prompts),
@@ -379,7 +380,7 @@ def batch_playground(tokenizer, prompts: Sequence[str], pad_id: int, end_id: int
             sequences = read_prompts(text.value, tokenizer.encode)
             rectangle = arrange(sequences, way.value, round(context.value), pad_id, end_id, tokenizer.token_text)
         except ValueError as error:
-            said.value, table.value = _complaint(error), ""
+            said.value, table.value = complaint(error), ""
             return
         said.value = f'<b role="status">{escape(summary(rectangle))}</b>'
         table.value = rectangle_html(rectangle)

@@ -5,21 +5,23 @@ screen and no global setting is read or changed. `style.show(figure, alt)` displ
 questions: pass your own where a default does not ask what your lesson asks.
 """
 
-import unicodedata
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
-from matplotlib import get_data_path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.ft2font import FT2Font
 from matplotlib.patches import FancyBboxPatch, Patch, Polygon
-from matplotlib.textpath import TextPath
 
+from course_lib.visuals.labels import (
+    MARKS_IN_PROSE,
+    axis_label,
+    prose,
+    shortened,
+    text_inches,
+    visible,
+    without_formulas,
+)
 from course_lib.visuals.style import (
     INK,
     LINE,
@@ -40,68 +42,12 @@ CELL_VALUES_UP_TO = 8  # tokens: beyond, numbers no longer fit into the cells of
 LABELS_UP_TO = 40
 CHIP_HEIGHT, CHIP_PITCH, CHIP_GAP, CHIP_ROWS = 0.32, 0.66, 0.07, 12
 SHADE = "#f3f4f6"
-_MARKS = {" ": "␣", "\n": "↵", "\t": "⇥"}
-_MARKS_IN_PROSE = {character: mark for character, mark in _MARKS.items() if character != " "}
-
-
-# ---- tokens as text -----------------------------------------------------------------------------
-
-
-@cache
-def _glyphs() -> frozenset[int]:
-    font = FT2Font(str(Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf")))
-    return frozenset(font.get_charmap())
-
-
-def _piece(character: str) -> str:
-    seen = ord(character) in _glyphs() and unicodedata.category(character)[0] not in "CZ"
-    return character if seen or character == " " else f"<U+{ord(character):04X}>"
-
-
-def visible(token: str, limit: int = 24, marks: Mapping[str, str] = _MARKS) -> str:
-    """A token as a reader can see it: ␣ for a space, ↵ for a newline, <U+XXXX> without a glyph.
-
-    At most `limit` characters, the last of them "…" where there is more; '""' for no text at all.
-    """
-    pieces = [marks.get(c) or _piece(c) for c in token] or ['""']
-    if sum(map(len, pieces)) <= limit:
-        return "".join(pieces)
-    while sum(map(len, pieces)) > limit - 1:
-        pieces.pop()
-    return "".join(pieces) + "…"
-
-
-def _plain(text: str) -> str:
-    # a pair of dollars would start a formula
-    return text.replace("$", r"\$")
-
-
-def _label(token: str, inches: float = 1.0) -> str:
-    """A token beside an axis."""
-    return _plain(_shortened(token, 9.5, inches))
-
-
-def _prose(text: str, limit: int = 200) -> str:
-    """Titles and names: spaces stay spaces."""
-    return _plain(visible(text, limit, _MARKS_IN_PROSE)) if text else ""
-
-
-def _shortened(token: str, size: float, inches: float) -> str:
-    """As much of the visible token as fits into this many inches."""
-    limit = len(visible(token))
-    while limit > 1 and _text_inches(visible(token, limit), size) > inches:
-        limit -= 1
-    return visible(token, limit)
-
-
-def _text_inches(text: str, size: float) -> float:
-    return TextPath((0, 0), _plain(text), size=size, prop=FontProperties()).get_extents().width / 72
 
 
 # ---- what came in -------------------------------------------------------------------------------
 
 
-def _array(values, name: str, *dimensions: str) -> np.ndarray:
+def as_array(values, name: str, *dimensions: str) -> np.ndarray:
     """Any tensor, array or list as float64; ValueError unless it has these dimensions."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().double()
@@ -117,7 +63,7 @@ def _array(values, name: str, *dimensions: str) -> np.ndarray:
     return array
 
 
-def _same_length(**named: Sequence) -> None:
+def same_length(**named: Sequence) -> None:
     (first, a), *rest = named.items()
     for name, b in rest:
         if len(a) != len(b):
@@ -133,21 +79,21 @@ def token_strip(tokens: Sequence[str], ids: Sequence[int], title: str = "") -> F
 
     Raises ValueError where `tokens` and `ids` differ in length or there are none.
     """
-    _same_length(tokens=tokens, ids=ids)
+    same_length(tokens=tokens, ids=ids)
     if len(tokens) == 0:
         raise ValueError("tokens must hold at least one token, got none")
-    rows = _chip_rows(tokens, ids, WIDTH - 0.2, CHIP_ROWS)
+    rows = chip_rows(tokens, ids, WIDTH - 0.2, CHIP_ROWS)
     top = 0.45 if title else 0.1
     height = top + len(rows) * CHIP_PITCH
     figure = Figure(figsize=(WIDTH, height), layout="none")
-    page = _page(figure)
+    page = blank_page(figure)
     if title:
-        page.text(0.1, 0.28, _prose(title), fontsize=11.5, fontweight="bold")
-    _draw_chips(page, rows, 0.1, top)
+        page.text(0.1, 0.28, prose(title), fontsize=11.5, fontweight="bold")
+    draw_chips(page, rows, 0.1, top)
     return figure
 
 
-def _page(figure: Figure) -> Axes:
+def blank_page(figure: Figure) -> Axes:
     """Axes over the whole figure, measured in inches from its top left corner."""
     width, height = figure.get_size_inches()
     page = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
@@ -155,12 +101,12 @@ def _page(figure: Figure) -> Axes:
     return page
 
 
-def _chip_rows(tokens, ids, width: float, most: int) -> list[list[tuple[float, float, str, str]]]:
+def chip_rows(tokens, ids, width: float, most: int) -> list[list[tuple[float, float, str, str]]]:
     """Rows of chips (left, width, token, id) that fit into `width` inches, `most` rows of them."""
     rows, x = [[]], 0.0
     for i, (token, number) in enumerate(zip(tokens, ids, strict=True)):
         token, number = visible(token), str(int(number))
-        chip = max(_text_inches(token, 12) + 0.2, _text_inches(number, 9) + 0.08, 0.4)
+        chip = max(text_inches(token, 12) + 0.2, text_inches(number, 9) + 0.08, 0.4)
         last_row = len(rows) == most
         room = width - (0.7 if last_row and i + 1 < len(tokens) else 0)
         if x + chip > room and last_row:
@@ -174,7 +120,7 @@ def _chip_rows(tokens, ids, width: float, most: int) -> list[list[tuple[float, f
     return rows
 
 
-def _draw_chips(page: Axes, rows, left: float, top: float) -> None:
+def draw_chips(page: Axes, rows, left: float, top: float) -> None:
     for r, row in enumerate(rows):
         for x, width, token, number in row:
             y, middle = top + r * CHIP_PITCH, left + x + width / 2
@@ -183,7 +129,7 @@ def _draw_chips(page: Axes, rows, left: float, top: float) -> None:
             page.text(
                 middle,
                 y + CHIP_HEIGHT / 2 + 0.01,
-                _plain(token),
+                without_formulas(token),
                 fontsize=12,
                 color=PHASES[1].strong,
                 ha="center",
@@ -204,13 +150,13 @@ def embedding_strip(vectors, tokens: Sequence[str], title: str = "What numbers s
     `vectors`: (position, d_model). Raises ValueError where it has another number of rows than
     there are `tokens`.
     """
-    vectors = _array(vectors, "vectors", "position", "d_model")
-    _same_length(vectors=vectors, tokens=tokens)
+    vectors = as_array(vectors, "vectors", "position", "d_model")
+    same_length(vectors=vectors, tokens=tokens)
     height = 1.0 + 0.26 * min(len(tokens), LABELS_UP_TO)
     figure = Figure(figsize=(WIDTH, height))
     axes = figure.add_subplot()
     image = _draw_embeddings(axes, vectors, tokens)
-    axes.set_title(_prose(title))
+    axes.set_title(prose(title))
     bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
@@ -237,7 +183,7 @@ def _tick_labels(tokens: Sequence[str]) -> tuple[list[int], list[str]]:
     """Positions and labels for an axis of tokens, thinned out where there are too many to read."""
     step = -(-len(tokens) // LABELS_UP_TO)
     places = list(range(0, len(tokens), step))
-    return places, [_label(tokens[i]) for i in places]
+    return places, [axis_label(tokens[i]) for i in places]
 
 
 # ---- phase 2: the transformer block -------------------------------------------------------------
@@ -257,7 +203,7 @@ def attention_map(weights, tokens: Sequence[str], title: str = "Which token does
     axes = figure.add_subplot()
     written = len(tokens) <= CELL_VALUES_UP_TO
     image = _draw_attention(axes, weights, tokens, written)
-    axes.set_title(_prose(title))
+    axes.set_title(prose(title))
     if not written:
         bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.04, label="weight")
         bar.outline.set_visible(False)
@@ -265,10 +211,10 @@ def attention_map(weights, tokens: Sequence[str], title: str = "Which token does
 
 
 def _attention(weights, tokens: Sequence[str]) -> np.ndarray:
-    weights = _array(weights, "weights", "query", "key")
+    weights = as_array(weights, "weights", "query", "key")
     if weights.shape[0] != weights.shape[1]:
         raise ValueError(f"weights must be square (query, key), got shape {weights.shape}")
-    _same_length(weights=weights, tokens=tokens)
+    same_length(weights=weights, tokens=tokens)
     return weights
 
 
@@ -322,10 +268,10 @@ def guess_by_layer(
     """
     figure = Figure(figsize=(WIDTH, 3.4))
     axes = figure.add_subplot()
-    longest = max((_text_inches(visible(token), 8.5) for _, token, _ in guesses), default=0)
+    longest = max((text_inches(visible(token), 8.5) for _, token, _ in guesses), default=0)
     room = min(0.9, longest + 0.15)
     _draw_guesses(axes, guesses, room)
-    axes.set_title(_prose(title), pad=72 * room + 13)
+    axes.set_title(prose(title), pad=72 * room + 13)
     axes.set_xlabel("stopped after block")
     return figure
 
@@ -361,10 +307,10 @@ def _write_guess(axes: Axes, token: str, first: int, last: int, room: float) -> 
         solid_capstyle="butt",
     )
     per_block = axes.get_window_extent().width / axes.figure.dpi / np.ptp(axes.get_xlim())
-    level = _text_inches(visible(token), 11) < (last - first + 0.5) * per_block
-    text = visible(token) if level else _shortened(token, 8.5, room - 0.1)
+    level = text_inches(visible(token), 11) < (last - first + 0.5) * per_block
+    text = visible(token) if level else shortened(token, 8.5, room - 0.1)
     axes.annotate(
-        _plain(text),
+        without_formulas(text),
         ((first + last) / 2 if level else first, 1.03),
         xycoords=above,
         xytext=(0, 4),
@@ -379,7 +325,7 @@ def _write_guess(axes: Axes, token: str, first: int, last: int, room: float) -> 
 
 
 def _probabilities(values) -> np.ndarray:
-    values = _array(values, "probabilities", "token")
+    values = as_array(values, "probabilities", "token")
     if values.min() < 0 or values.max() > 1 + 1e-6:
         raise ValueError(f"probabilities must be in [0, 1], got values from {values.min():g} to {values.max():g}")
     return values
@@ -394,14 +340,14 @@ def residual_norms(residual_stream, title: str = "How long does the last token's
     figure = Figure(figsize=(WIDTH, 2.8))
     axes = figure.add_subplot()
     _draw_norms(axes, residual_stream)
-    axes.set_title(_prose(title))
+    axes.set_title(prose(title))
     axes.set_xlabel("after block")
     axes.set_ylabel("length")
     return figure
 
 
 def _draw_norms(axes: Axes, residual_stream) -> None:
-    stream = _array(residual_stream, "residual_stream", "layer", "position", "d_model")
+    stream = as_array(residual_stream, "residual_stream", "layer", "position", "d_model")
     lengths = np.linalg.norm(stream[:, -1], axis=-1)
     axes.plot(lengths, color=PHASES[2].strong, marker="o", markersize=3, clip_on=False)
     axes.set_xlim(-0.6, len(lengths) - 0.4)
@@ -430,7 +376,7 @@ def probability_bars(
     figure = Figure(figsize=(7.0, 0.9 + 0.3 * len(tokens)))
     axes = figure.add_subplot()
     _draw_probabilities(axes, tokens, probabilities, chosen, truth)
-    axes.set_title(_prose(title))
+    axes.set_title(prose(title))
     if truth is not None:
         figure.legend(loc="outside lower right")
     return figure
@@ -438,7 +384,7 @@ def probability_bars(
 
 def _draw_probabilities(axes: Axes, tokens, probabilities, chosen, truth=None) -> None:
     probabilities = _probabilities(probabilities)
-    _same_length(tokens=tokens, probabilities=probabilities)
+    same_length(tokens=tokens, probabilities=probabilities)
     if chosen is not None and chosen not in tokens:
         raise ValueError(f"chosen must be one of the tokens shown, got {chosen!r}")
     plain = PHASES[3].strong if chosen is None else PHASES[3].medium
@@ -448,7 +394,7 @@ def _draw_probabilities(axes: Axes, tokens, probabilities, chosen, truth=None) -
     reach = probabilities  # where the drawing ends in each row
     if truth is not None:
         truth = _probabilities(truth)
-        _same_length(tokens=tokens, truth=truth)
+        same_length(tokens=tokens, truth=truth)
         reach = np.maximum(probabilities, truth)
         axes.plot(
             truth,
@@ -467,7 +413,7 @@ def _draw_probabilities(axes: Axes, tokens, probabilities, chosen, truth=None) -
         if token == chosen:
             note += "  ← chosen"
         _beside(axes, note, reach[place], place)
-    _bare_bars(axes, [_label(token, 1.25) for token in tokens], reach.max())
+    _bare_bars(axes, [axis_label(token, 1.25) for token in tokens], reach.max())
 
 
 def _beside(axes: Axes, note: str, x: float, y: float) -> None:
@@ -500,16 +446,16 @@ def stage_times(
 
     Raises ValueError where the four differ in length or a phase is not 1 to 4.
     """
-    _same_length(names=names, phases=phases, seconds=seconds, bytes_=bytes_)
-    seconds = _array(seconds, "seconds", "stage")
+    same_length(names=names, phases=phases, seconds=seconds, bytes_=bytes_)
+    seconds = as_array(seconds, "seconds", "stage")
     colours = [phase(number).strong for number in phases]
     figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * len(names)))
     axes = figure.add_subplot()
     axes.barh(range(len(names)), seconds, height=0.72, color=colours)
     for place, (taken, size) in enumerate(zip(seconds, bytes_, strict=True)):
         _beside(axes, f"{duration(taken)} · {size_in_words(size)}", taken, place)
-    _bare_bars(axes, [_prose(name) for name in names], seconds.max())
-    axes.set_title(_prose(title))
+    _bare_bars(axes, [prose(name) for name in names], seconds.max())
+    axes.set_title(prose(title))
     keys = [Patch(color=phase(n).strong, label=phase(n).heading) for n in sorted(set(phases))]
     figure.legend(handles=keys, loc="outside lower left", ncols=len(keys))
     return figure
@@ -527,22 +473,22 @@ def xray(trace, layer: int, head: int) -> Figure:
     query, key), from 0. Of a long prompt the last 7 positions are shown. Raises ValueError where
     the parts of the trace disagree in length or there is no such layer or head.
     """
-    _same_length(tokens=trace.tokens, ids=trace.ids, embeddings=trace.embeddings)
-    _same_length(guesses=trace.guesses, residual_stream=trace.residual_stream)
+    same_length(tokens=trace.tokens, ids=trace.ids, embeddings=trace.embeddings)
+    same_length(guesses=trace.guesses, residual_stream=trace.residual_stream)
     layers, heads = trace.attention.shape[:2]
     for name, value, count in (("layer", layer, layers), ("head", head, heads)):
         if not 0 <= value < count:
             raise ValueError(f"{name} must be from 0 to {count - 1}, got {value!r}")
     figure = Figure(figsize=(9.5, 9.6), layout="none")
-    page = _page(figure)
-    _heading(page, 0.2, 0.36, f"X-ray of “{_prose(trace.prompt, 52)}”", 15)
+    page = blank_page(figure)
+    write_heading(page, 0.2, 0.36, f"X-ray of “{prose(trace.prompt, 52)}”", 15)
     _xray_input(figure, page, trace)
     _xray_blocks(figure, page, trace, layer, head)
     _xray_prediction(figure, page, trace)
     return figure
 
 
-def _heading(page: Axes, x: float, y: float, text: str, size: float = 10, color: str = INK):
+def write_heading(page: Axes, x: float, y: float, text: str, size: float = 10, color: str = INK):
     return page.text(x, y, text, fontsize=size, fontweight="bold", color=color)
 
 
@@ -550,7 +496,7 @@ def _band(page: Axes, number: int, top: float, height: float, heading: str, note
     """A phase's coloured ground with its heading, and a pointer from the band above."""
     p = PHASES[number]
     _rounded(page, 0.2, top, 9.1, height, p.pale, radius=0.12)
-    _heading(page, 0.45, top + 0.3, heading, 12.5, p.strong)
+    write_heading(page, 0.45, top + 0.3, heading, 12.5, p.strong)
     page.text(9.05, top + 0.3, note, fontsize=9.5, ha="right")
     if number > 1:
         tip = [(4.62, top - 0.17), (4.88, top - 0.17), (4.75, top - 0.04)]
@@ -565,7 +511,7 @@ def _panel(figure: Figure, left: float, top: float, width: float, height: float)
 
 
 def _xray_input(figure: Figure, page: Axes, trace) -> None:
-    vectors = _array(trace.embeddings, "embeddings", "position", "d_model")
+    vectors = as_array(trace.embeddings, "embeddings", "position", "d_model")
     n, d_model = vectors.shape
     note = f"{len(trace.raw_bytes):,} bytes → {n:,} tokens → {n:,} vectors of {d_model:,} numbers"
     if n > XRAY_TOKENS:
@@ -573,7 +519,7 @@ def _xray_input(figure: Figure, page: Axes, trace) -> None:
     _band(page, 1, 0.55, 2.5, PHASES[1].heading, note)
     shown = slice(-XRAY_TOKENS, None)
     tokens = trace.tokens[shown]
-    _draw_chips(page, _chip_rows(tokens, trace.ids[shown], 8.6, 1), 0.45, 1.03)
+    draw_chips(page, chip_rows(tokens, trace.ids[shown], 8.6, 1), 0.45, 1.03)
     axes = _panel(figure, 1.45, 1.74, 7.6, 1.02)
     _draw_embeddings(axes, vectors[shown], tokens, PHASES[1].pale)
     axes.tick_params(labelsize=8.5)
@@ -588,18 +534,18 @@ def _xray_blocks(figure: Figure, page: Axes, trace, layer: int, head: int) -> No
     tokens = trace.tokens[shown]
     weights = _attention(trace.attention[layer, head], trace.tokens)[shown, shown]
     written = len(tokens) <= XRAY_VALUES_UP_TO
-    _heading(page, 0.45, 3.95, f"Which token looks at which? (layer {layer}, head {head})")
+    write_heading(page, 0.45, 3.95, f"Which token looks at which? (layer {layer}, head {head})")
     axes = _panel(figure, 1.45, 4.1, *[2.05 if written else 1.45] * 2)
     _draw_attention(axes, weights, tokens, written)
     axes.tick_params(labelsize=8.5)
     axes.xaxis.label.set_size(9)
     axes.yaxis.label.set_size(9)
 
-    _heading(page, 4.5, 3.95, "What would it say if it stopped after block k?")
+    write_heading(page, 4.5, 3.95, "What would it say if it stopped after block k?")
     axes = _panel(figure, 4.95, 4.84, 4.1, 0.7)
     _draw_guesses(axes, [(k, *guess) for k, guess in enumerate(trace.guesses)], room=0.76)
     axes.tick_params(labelsize=8.5, labelbottom=False)
-    _heading(page, 4.5, 5.77, "How long does the last token's vector grow?")
+    write_heading(page, 4.5, 5.77, "How long does the last token's vector grow?")
     axes = _panel(figure, 4.95, 5.87, 4.1, 0.38)
     _draw_norms(axes, trace.residual_stream)
     axes.locator_params(axis="y", nbins=2)
@@ -614,7 +560,7 @@ def _xray_prediction(figure: Figure, page: Axes, trace) -> None:
     if trace.chosen_token not in [token for token, _ in top]:
         top.append((trace.chosen_token, float(trace.probabilities[trace.chosen_id])))
     tokens, probabilities = zip(*top, strict=True)
-    _heading(page, 0.45, 7.55, "What comes next?")
+    write_heading(page, 0.45, 7.55, "What comes next?")
     axes = _panel(figure, 1.45, 7.62, 4.5, 1.75)
     _draw_probabilities(axes, tokens, probabilities, trace.chosen_token)
     axes.tick_params(labelsize=8.5)
@@ -625,14 +571,14 @@ def _draw_loop(page: Axes, trace) -> None:
     """The chosen token, and the prompt that it makes for the next round."""
     blue, middle = PHASES[3].strong, 7.6
     token = visible(trace.chosen_token, 12)
-    width = _text_inches(token, 20) + 0.4
+    width = text_inches(token, 20) + 0.4
     page.add_patch(Polygon([(6.1, 8.1), (6.1, 8.36), (6.23, 8.23)], color=MUTED))
     _rounded(page, middle - width / 2, 7.95, width, 0.55, blue, radius=0.1)
-    page.text(middle, 8.24, _plain(token), fontsize=20, color=PAPER, ha="center", va="center_baseline")
+    page.text(middle, 8.24, without_formulas(token), fontsize=20, color=PAPER, ha="center", va="center_baseline")
     page.text(middle, 8.8, "append it to the prompt and repeat:", fontsize=9.5, ha="center")
     prompt = trace.prompt + trace.chosen_token
     tail = prompt[-26:]
-    while len(visible(tail, 1000, _MARKS_IN_PROSE)) > 26:
+    while len(visible(tail, 1000, MARKS_IN_PROSE)) > 26:
         tail = tail[1:]
-    text = "…" * (tail != prompt) + _prose(tail)
-    _heading(page, middle, 9.05, text, 11, blue).set_ha("center")
+    text = "…" * (tail != prompt) + prose(tail)
+    write_heading(page, middle, 9.05, text, 11, blue).set_ha("center")

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from course_lib.prediction import sampling
 from course_lib.prediction.logits import softmax
-from course_lib.visuals.figures import WIDTH, _label, _prose, visible
+from course_lib.visuals.figures import WIDTH
+from course_lib.visuals.labels import axis_label, prose, visible
 from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, MUTED, PHASES, course_style
 from course_lib.visuals.words import percent
 
@@ -126,7 +127,7 @@ def settings_figure(states: Sequence[Reshaped], title: str) -> Figure:
         _move(_draw_after(axes, len(state.after)), state)
         axes.set_title(f"temperature {state.temperature:g}, top-p {state.top_p:g}", fontsize=10)
         axes.set_xlabel(summary(state), loc="left", fontsize=9, color=MUTED)
-    figure.suptitle(_prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     figure.legend(handles=_keys(), loc="outside lower left", ncols=2)
     return figure
 
@@ -140,7 +141,7 @@ def _draw_model(axes: Axes, state: Reshaped, reach: float) -> None:
     rows = range(len(state.before))
     axes.barh(rows, state.before, height=0.78, color=MODEL_SAYS)
     *tokens, others = _names(state)
-    axes.set_yticks(rows, [*(_label(token, 1.25) for token in state.tokens[: len(tokens)]), others])
+    axes.set_yticks(rows, [*(axis_label(token, 1.25) for token in state.tokens[: len(tokens)]), others])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, reach)
     axes.set_xticks([])
@@ -179,7 +180,7 @@ class LiveBars:
         self.canvas = FigureCanvasAgg(self.figure)
         self.axes = self.figure.add_axes((0.19, 0.09, 0.8, 0.81))
         _draw_model(self.axes, state, reach=1.36)  # one scale for all settings, with room beside 100%
-        self.axes.set_title(_prose(title, 60), x=-0.22)
+        self.axes.set_title(prose(title, 60), x=-0.22)
         own = dict(xycoords=self.axes.get_yaxis_transform(), fontsize=9.5, color=MUTED, ha="right")
         for row, text in enumerate(["the model's own", *map(percent, state.before)], start=-1):
             self.axes.annotate(text, (1, row), va="center_baseline", **own)

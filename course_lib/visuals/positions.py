@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from course_lib.input_processing.positions import rotation_angles
-from course_lib.visuals.figures import WIDTH, _array, _prose
+from course_lib.visuals.figures import WIDTH, as_array
+from course_lib.visuals.labels import prose
 from course_lib.visuals.style import (
     CSS_PIXELS_PER_INCH,
     INK,
@@ -46,7 +47,7 @@ LOOKS = (
 @course_style()
 def codes(binary, waves, title: str = "What do the columns of a position code do?") -> Figure:
     """A binary code and its smooth version side by side, one row a position: (position, column) each."""
-    binary, waves = _array(binary, "binary", "position", "bit"), _array(waves, "waves", "position", "column")
+    binary, waves = as_array(binary, "binary", "position", "bit"), as_array(waves, "waves", "position", "column")
     figure = Figure(figsize=(WIDTH, 4.2))
     left, right = figure.subplots(1, 2, width_ratios=(1, 2))
     left.imshow(binary, cmap=sequential(1), vmin=0, vmax=1)
@@ -61,7 +62,7 @@ def codes(binary, waves, title: str = "What do the columns of a position code do
     left.set_ylabel("position")
     bar = figure.colorbar(image, ax=right, pad=0.02, fraction=0.03, ticks=[-1, 0, 1])
     bar.outline.set_visible(False)
-    figure.suptitle(_prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     return figure
 
 
@@ -92,7 +93,7 @@ def curves(
     axes = figure.add_subplot()
     ends = []
     for i, ((name, (places, values)), look) in enumerate(zip(lines.items(), LOOKS, strict=False)):
-        places, values = _array(places, "places", "point"), _array(values, "values", "point")
+        places, values = as_array(places, "places", "point"), as_array(values, "values", "point")
         first = i * markers // len(lines)  # lines that coincide show their markers in turn
         axes.plot(places, values, **look, markersize=5, markevery=(first, markers), clip_on=False)
         ends.append((float(values[-1]), float(places[-1]), name, look))
@@ -108,7 +109,7 @@ def curves(
             trained, 1.02, " longer than in training →", transform=axes.get_xaxis_transform(), color=MUTED, fontsize=9
         )
         axes.set_xlim(right=right)
-    axes.set_title(_prose(title), pad=18 if trained is not None else 10)
+    axes.set_title(prose(title), pad=18 if trained is not None else 10)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     return figure
@@ -122,7 +123,7 @@ def _name_ends(axes: Axes, ends: list[tuple[float, float, str, dict]]) -> None:
     for value, place, name, look in sorted(ends, key=lambda end: end[0]):
         level = max(value, level + gap)
         axes.annotate(
-            f"{symbols[look['marker']]} {_prose(name)}",
+            f"{symbols[look['marker']]} {prose(name)}",
             (place, level),
             xytext=(9, 0),
             textcoords="offset points",
@@ -212,7 +213,7 @@ def clocks_figure(states: Sequence[Clocks], title: str) -> Figure:
         figure.text(0.15 / WIDTH, (bottom + 0.42) / height, words, fontsize=10, linespacing=1.5)
         score = f"score {state.score + 0.0:.2f}"
         figure.text(0.15 / WIDTH, (bottom + 0.22) / height, score, fontsize=12, fontweight="bold", color=GREEN.strong)
-    figure.text(0.012, (height - 0.26) / height, _prose(title), fontsize=11.5, fontweight="bold")
+    figure.text(0.012, (height - 0.26) / height, prose(title), fontsize=11.5, fontweight="bold")
     figure.text(
         0.012, 0.08 / height, "━ query   ┅ key   (angles in radians, counted from the right)", fontsize=9, color=MUTED
     )
@@ -241,7 +242,7 @@ def turning_pairs(key_position: int = 20, distance: int = 16):
 
     def redraw(_=None) -> None:
         state = clocks(round(both.value) + round(alone.value), round(both.value))
-        picture.value = _picture(clocks_figure([state], "How far have the hands turned?"), clocks_in_words(state))
+        picture.value = picture_html(clocks_figure([state], "How far have the hands turned?"), clocks_in_words(state))
         words.value = escape(clocks_in_words(state))
 
     both.observe(redraw, "value")
@@ -250,7 +251,7 @@ def turning_pairs(key_position: int = 20, distance: int = 16):
     return ipywidgets.VBox([both_row, alone_row, picture, words])
 
 
-def _picture(figure: Figure, alt: str) -> str:
+def picture_html(figure: Figure, alt: str) -> str:
     width, height = (round(CSS_PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
     return (
         f'<img alt="{escape(alt)}" width="{width}" height="{height}" decoding="sync" style="max-width: none" '

@@ -13,14 +13,14 @@ from course_lib.input_processing.tokenizer import Tokenizer
 from course_lib.visuals.figures import (
     CHIP_PITCH,
     WIDTH,
-    _array,
-    _chip_rows,
-    _draw_chips,
-    _heading,
-    _page,
-    _prose,
-    _same_length,
+    as_array,
+    blank_page,
+    chip_rows,
+    draw_chips,
+    same_length,
+    write_heading,
 )
+from course_lib.visuals.labels import prose
 from course_lib.visuals.style import INK, MUTED, PAPER, PHASES, course_style, sequential, text_on
 
 LONGEST_SHOWN = 300  # tokens in each vocabulary: more are a wall, and slow to show
@@ -129,15 +129,15 @@ def comparison_figure(
     for name, tokenizer in tokenizers.items():
         ids = tokenizer.encode(text, special_tokens=False)
         labels = [token_label(tokenizer, id) for id in ids]
-        blocks.append((f"{name}: {_count(text, ids)}", _chip_rows(labels, ids, WIDTH - 0.2, 4)))
+        blocks.append((f"{name}: {_count(text, ids)}", chip_rows(labels, ids, WIDTH - 0.2, 4)))
     height = 0.5 + sum(0.36 + CHIP_PITCH * len(rows) for _, rows in blocks)
     figure = Figure(figsize=(WIDTH, height), layout="none")
-    page = _page(figure)
-    _heading(page, 0.1, 0.28, _prose(title), 11.5)
+    page = blank_page(figure)
+    write_heading(page, 0.1, 0.28, prose(title), 11.5)
     top = 0.5
     for heading, rows in blocks:
-        page.text(0.1, top + 0.2, _prose(heading), fontsize=10)
-        _draw_chips(page, rows, 0.1, top + 0.32)
+        page.text(0.1, top + 0.2, prose(heading), fontsize=10)
+        draw_chips(page, rows, 0.1, top + 0.32)
         top += 0.36 + CHIP_PITCH * len(rows)
     return figure
 
@@ -153,9 +153,9 @@ def heat_table(
 
     `values`: (row, column). Raises ValueError where it has another shape than there are names.
     """
-    values = _array(values, "values", "row", "column")
-    _same_length(values=values, rows=rows)
-    _same_length(columns_of_values=values[0], columns=columns)
+    values = as_array(values, "values", "row", "column")
+    same_length(values=values, rows=rows)
+    same_length(columns_of_values=values[0], columns=columns)
     figure = Figure(figsize=(0.72 * WIDTH, 1.2 + 0.36 * len(rows)))
     axes = figure.add_subplot()
     colours = sequential(1)
@@ -164,8 +164,8 @@ def heat_table(
         for c, value in enumerate(row):
             cell = "#{:02x}{:02x}{:02x}".format(*map(int, image.to_rgba(value, bytes=True)[:3]))
             axes.text(c, r, number.format(value), ha="center", va="center", color=text_on(cell), fontsize=10)
-    axes.set_xticks(range(len(columns)), [_prose(name) for name in columns])
-    axes.set_yticks(range(len(rows)), [_prose(name) for name in rows])
+    axes.set_xticks(range(len(columns)), [prose(name) for name in columns])
+    axes.set_yticks(range(len(rows)), [prose(name) for name in rows])
     axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
     # white lines between the cells
@@ -173,9 +173,9 @@ def heat_table(
     axes.set_yticks([r - 0.5 for r in range(1, len(rows))], minor=True)
     axes.grid(which="minor", color=PAPER, linewidth=2)
     axes.tick_params(which="minor", length=0)
-    axes.set_title(_prose(title), pad=10, x=0)
+    axes.set_title(prose(title), pad=10, x=0)
     if note:
-        axes.set_xlabel(_prose(note), loc="left", fontsize=9, color=MUTED)
+        axes.set_xlabel(prose(note), loc="left", fontsize=9, color=MUTED)
     return figure
 
 
@@ -193,8 +193,8 @@ def vocabulary_growth(
     axes = figure.add_subplot()
     styles = [("o", "-", PHASES[1].strong, -15), ("s", "--", INK, 8)]
     for (name, values), (marker, line, colour, offset) in zip(lines.items(), styles, strict=False):
-        _same_length(sizes=sizes, **{"values": values})
-        axes.plot(sizes, values, marker=marker, linestyle=line, color=colour, label=_prose(name), clip_on=False)
+        same_length(sizes=sizes, **{"values": values})
+        axes.plot(sizes, values, marker=marker, linestyle=line, color=colour, label=prose(name), clip_on=False)
         for size, value in zip(sizes, values, strict=True):
             where = dict(xytext=(0, offset), textcoords="offset points", ha="center")
             axes.annotate(f"{value:.2f}", (size, value), fontsize=9, color=colour, **where)
@@ -204,6 +204,6 @@ def vocabulary_growth(
     axes.set_ylim(0, 1.12 * max(map(max, lines.values())))
     axes.set_xlabel("tokens in the vocabulary (each step doubles it)")
     axes.set_ylabel("tokens per character")
-    axes.set_title(_prose(title))
+    axes.set_title(prose(title))
     axes.legend(loc="upper right")
     return figure

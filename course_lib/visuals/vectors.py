@@ -18,9 +18,10 @@ from torch import Tensor
 
 from course_lib.input_processing.embeddings import nearest, principal_axes
 from course_lib.input_processing.tokenizer import Tokenizer
-from course_lib.visuals.figures import WIDTH, _array, _label, _plain, _prose, _same_length, _text_inches, visible
+from course_lib.visuals.figures import WIDTH, as_array, same_length
+from course_lib.visuals.labels import axis_label, prose, text_inches, visible, without_formulas
 from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LINE, MUTED, PAPER, PHASES, course_style, png
-from course_lib.visuals.widgets import LABELS, _complaint, _picture, labelled_slider
+from course_lib.visuals.widgets import LABELS, complaint, labelled_slider, picture_html
 
 GREEN = PHASES[1]
 # shape first, tone second: kinds stay apart without colour; (marker, inside, outline and words)
@@ -51,14 +52,14 @@ def word_maps(
     """
     if not maps:
         raise ValueError("maps must hold at least one map, got none")
-    _same_length(words=words, kinds=kinds)
+    same_length(words=words, kinds=kinds)
     figure = Figure(figsize=(WIDTH, 5.6 if len(maps) == 1 else 5.2))
     panels = figure.subplots(1, len(maps), squeeze=False)[0]
     for axes, (heading, points) in zip(panels, maps.items(), strict=True):
-        axes.set_title(_prose(heading), fontsize=10)
+        axes.set_title(prose(heading), fontsize=10)
         _frame(axes, _points(points, words))
     figure.legend(handles=_keys(kinds), loc="outside lower center", ncols=8, handletextpad=0.2, columnspacing=1.2)
-    figure.suptitle(_prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     figure.draw_without_rendering()  # the layout must be known before the words find their places
     for axes, points in zip(panels, maps.values(), strict=True):
         _draw_words(axes, _points(points, words), words, kinds)
@@ -66,8 +67,8 @@ def word_maps(
 
 
 def _points(points, words: Sequence[str]) -> np.ndarray:
-    points = _array(points, "points", "word", "2")
-    _same_length(points=points, words=words)
+    points = as_array(points, "points", "word", "2")
+    same_length(points=points, words=words)
     if points.shape[1] != 2:
         raise ValueError(f"points must have two numbers for each word, got shape {points.shape}")
     return points
@@ -82,7 +83,7 @@ def _looks(kinds: Sequence[str]) -> dict[str, tuple[str, str, str]]:
 
 def _keys(kinds: Sequence[str]) -> list[Line2D]:
     return [
-        Line2D([], [], linestyle="", marker=marker, markerfacecolor=inside, markeredgecolor=outline, label=_prose(kind))
+        Line2D([], [], linestyle="", marker=marker, markerfacecolor=inside, markeredgecolor=outline, label=prose(kind))
         for kind, (marker, inside, outline) in _looks(kinds).items()
     ]
 
@@ -128,7 +129,7 @@ def _inches(axes: Axes, points: np.ndarray) -> np.ndarray:
 def _write(axes: Axes, point, place, word: str, taken: list, mark: float = 0.05, **style) -> None:
     """The word at the first of eight places around its mark where nothing is yet, else nowhere."""
     bold = 1.15 if style.get("weight") == "bold" else 1
-    width, height = bold * _text_inches(visible(word), style["fontsize"]) + 0.02, 0.125
+    width, height = bold * text_inches(visible(word), style["fontsize"]) + 0.02, 0.125
     box = axes.get_window_extent()
     page = box.width / axes.figure.dpi, box.height / axes.figure.dpi
     x, y = place
@@ -140,7 +141,7 @@ def _write(axes: Axes, point, place, word: str, taken: list, mark: float = 0.05,
         if inside and not any(own[0] < b[2] and b[0] < own[2] and own[1] < b[3] and b[1] < own[3] for b in taken):
             taken.append(own)
             offset = (72 * dx, 72 * (dy + 0.015))
-            axes.annotate(_plain(visible(word)), point, offset, textcoords="offset points", **style)
+            axes.annotate(without_formulas(visible(word)), point, offset, textcoords="offset points", **style)
             return
 
 
@@ -225,7 +226,7 @@ def neighbours_figure(found: Neighbourhood, ground: Ground, table: Float[Tensor,
         bars.annotate(
             f"{cosine:.2f}", (max(cosine, 0), row), (5, 0), textcoords="offset points", fontsize=9, va="center_baseline"
         )
-    bars.set_yticks(rows, [_label(token, 1.1) for token in found.neighbours])
+    bars.set_yticks(rows, [axis_label(token, 1.1) for token in found.neighbours])
     bars.set_ylim(max(len(found.cosines), 8) - 0.4, -0.6)
     bars.set_xlim(min(0, *found.cosines), 1.18)
     bars.set_xticks([])
@@ -237,7 +238,11 @@ def neighbours_figure(found: Neighbourhood, ground: Ground, table: Float[Tensor,
     _frame(plane, np.concatenate([ground.points, own]))
     figure.legend(handles=_keys(ground.kinds), loc="outside lower right", ncols=8, handletextpad=0.2, columnspacing=1.0)
     figure.suptitle(
-        f"What lies near “{_plain(visible(found.token))}”?", x=0.012, ha="left", fontsize=11.5, fontweight="bold"
+        f"What lies near “{without_formulas(visible(found.token))}”?",
+        x=0.012,
+        ha="left",
+        fontsize=11.5,
+        fontweight="bold",
     )
     figure.draw_without_rendering()
     _draw_found(plane, found, ground, own)
@@ -282,12 +287,12 @@ def neighbours_playground(llm, words: Mapping[str, Sequence[str]], text: str = "
         try:
             found = neighbourhood(" " * space.value + text if text else "", llm.tokenizer, table, int(many.value))
         except ValueError as error:
-            problem.value, picture.value = _complaint(error), ""
+            problem.value, picture.value = complaint(error), ""
             return
         figure = neighbours_figure(found, ground, whole)
         size = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
         problem.value = f"<b>{escape(in_words(found))}</b>"
-        picture.value = _picture(png(figure), in_words(found), size)
+        picture.value = picture_html(png(figure), in_words(found), size)
 
     for control in (field, space, centred, many):
         control.observe(look, "value")

@@ -41,7 +41,7 @@ def sampling_playground(llm, prompt: str, max_new_tokens: int = 8) -> ipywidgets
             logits = _logits(llm, text.value)
         except ValueError as error:
             logits = None
-            problem.value, bars.value, left.value, continuations.value = _complaint(error), "", "", ""
+            problem.value, bars.value, left.value, continuations.value = complaint(error), "", "", ""
             return
         problem.value = ""
         live = LiveBars(state(), how_does_it_go_on(text.value))
@@ -59,7 +59,7 @@ def sampling_playground(llm, prompt: str, max_new_tokens: int = 8) -> ipywidgets
             return
         turn += 1
         now = state()
-        bars.value = _picture(live.png(now), in_words(now), LiveBars.CSS_SIZE)
+        bars.value = picture_html(live.png(now), in_words(now), LiveBars.CSS_SIZE)
         left.value = f"<b>{escape(summary(now))}</b>"
         continuations.value = _lines([""] * len(SEEDS), done=0)
         _soon(continue_text(turn), tasks)
@@ -81,7 +81,7 @@ def sampling_playground(llm, prompt: str, max_new_tokens: int = 8) -> ipywidgets
             if turn == mine:
                 continuations.value = _lines(texts, done=len(SEEDS))
         except (ValueError, RuntimeError) as error:
-            continuations.value = _complaint(error)
+            continuations.value = complaint(error)
 
     text.observe(read_prompt, "value")
     temperature.observe(redraw, "value")
@@ -130,7 +130,7 @@ def _soon(work, tasks: set) -> None:
 # ---- HTML ---------------------------------------------------------------------------------------
 
 
-def _picture(png: bytes, alt: str, size: tuple[int, int]) -> str:
+def picture_html(png: bytes, alt: str, size: tuple[int, int]) -> str:
     # ipywidgets.Image has no alt text. Decoded before it is shown: no flicker from one picture to the next
     data = base64.b64encode(png).decode("ascii")
     width, height = size
@@ -149,6 +149,6 @@ def _lines(texts: list[str], done: int) -> str:
     return f'<div style="line-height: 1.7">{"<br>".join(rows)}</div>'
 
 
-def _complaint(error: Exception) -> str:
+def complaint(error: Exception) -> str:
     sentence = str(error)
     return f'<span role="alert">⚠ {escape(sentence[:1].upper() + sentence[1:])}.</span>'

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from course_lib.visuals import figures, style
+from course_lib.visuals import figures, labels, style
 
 TOKENS = ["The", " dog", " ran", " up", " the"]
 ODD = ["漢", " 🐶", "\n", "\t", "\u200d", "\ufffd", "مرحبا", "$x$", "a$b", "\\frac", "e\u0301", " ", "", "\x00"]
@@ -105,15 +105,15 @@ def test_visible():
         "": '""',
         "é": "é",
     }
-    assert {token: figures.visible(token) for token in shown} == shown
+    assert {token: labels.visible(token) for token in shown} == shown
 
 
 @settings(deadline=None)
 @given(st.text(), st.integers(2, 30))
 def test_visible_keeps_to_its_limit_and_to_glyphs_of_the_font(token, limit):
-    shown = figures.visible(token, limit)
+    shown = labels.visible(token, limit)
     assert 1 <= len(shown) <= limit
-    assert {ord(c) for c in shown} <= figures._glyphs()
+    assert {ord(c) for c in shown} <= labels._glyphs()
 
 
 # ---- token_strip --------------------------------------------------------------------------------
