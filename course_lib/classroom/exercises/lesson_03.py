@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from course_lib.classroom.exercise import Exercise
+from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.classroom.judging import describe, same
 from course_lib.input_processing import positions
 
 
@@ -39,9 +40,9 @@ def more_waves(table, random):
     table.compare([(3, 4), (whole(random, 7, 12), 6), (whole(random, 20, 40), 2 * whole(random, 8, 20)), (1, 4)])
 
 
-def each_own_wave(n, d):
-    """Column c gets the exponent c/d, so that a sine and its cosine turn at different speeds."""
-    angles = torch.arange(n)[:, None] * 10_000.0 ** (-torch.arange(d) / d)
+def each_own_wave(n, d, factor=1):
+    """Column c gets the exponent factor·c/d, so that a sine and its cosine turn at different speeds."""
+    angles = torch.arange(n)[:, None] * 10_000.0 ** (-factor * torch.arange(d) / d)
     return torch.where(torch.arange(d) % 2 == 0, angles.sin(), angles.cos())
 
 
@@ -67,6 +68,10 @@ SINUSOID_MISTAKES = {
     "the exponent is i itself: it is 2i/d_model": lambda n, d: sinusoid_by(waves(n, d, lambda i, d: i)),
     "the later waves turn faster: divide by 10,000^(2i/d_model)": faster,
     "a sine and the cosine beside it turn at different speeds: both have the pair's 2i/d_model": each_own_wave,
+    "each column has an angle of its own: a sine and its cosine share one, that of their pair": lambda n, d: (
+        each_own_wave(n, d, 2)
+    ),
+    "the 2 is there twice: 0, 2, 4, … are already 2i": lambda n, d: sinusoid_by(waves(n, d, lambda i, d: 4 * i / d)),
     "columns and positions are exchanged: a row is a position": lambda n, d: sinusoid_by(waves(n, d)).T,
     "all pairs turn at the same speed": lambda n, d: sinusoid_by(waves(n, d, lambda i, d: 0)),
 }
@@ -127,11 +132,18 @@ def interleaved_result(x, angles):
     return torch.stack((a, b), dim=-1).flatten(-2)
 
 
+def interleaved_source(x, angles):
+    return turned(torch.cat((x[..., 0::2], x[..., 1::2]), dim=-1), angles)
+
+
 ROTATE_MISTAKES = {
     "the pairs are neighbours: here number i is paired with i + d_head/2": lambda x, a: positions.rotate(
         x, a, "neighbours"
     ),
     "the right pairs turn, and come out as neighbours: all first numbers, then all second ones": interleaved_result,
+    "a pair goes in as neighbours and comes out as halves: number i is paired with i + d_head/2, in and out": (
+        interleaved_source
+    ),
     "it turns the other way round": lambda x, a: turned(x, -a),
     "the angles are taken as degrees: they are radians": lambda x, a: turned(x, torch.deg2rad(a)),
     "every row turns by the first row's angles: each position has its own": lambda x, a: turned(x, a[:1]),
@@ -190,10 +202,14 @@ SCORE_MISTAKES = {
     ),
     "the distance counts twice: turn one of the two": lambda q, k, d: score(q, k, 2 * d),
     "a distance of −1 counts like 1: keys ahead and behind are not the same": lambda q, k, d: score(q, k, abs(d)),
+    "a key after the query counts as if it stood beside it: a negative distance turns too, the other way": (
+        lambda q, k, d: score(q, k, max(d, 0))
+    ),
     "the pairs are neighbours: here number i is paired with i + d_head/2": by_neighbours,
     "the angles are taken as degrees: they are radians": lambda q, k, d: score(q, k, d, unit=math.pi / 180),
     "the exponent lacks its 2: pair i turns by 10,000^(−2i/d_head)": lambda q, k, d: score(q, k, d, lambda i, n: i / n),
     "the exponent is i itself: pair i turns by 10,000^(−2i/d_head)": lambda q, k, d: score(q, k, d, lambda i, n: i),
+    "the 2 is there twice: 0, 2, 4, … are already 2i": lambda q, k, d: score(q, k, d, lambda i, n: 4 * i / n),
     "all pairs turn at the same speed": lambda q, k, d: score(q, k, d, lambda i, n: 0),
 }
 
@@ -215,7 +231,24 @@ def slopes_of(n_heads):
 
 def eight_heads(table, random):
     """a penalty that grows with the distance: 8 heads, slopes 2^−1 to 2^−8"""
-    table.compare([(8, 2), (8, 3), (8, whole(random, 4, 9))])
+    given = [(8, 2), (8, 3), (8, whole(random, 4, 9))]
+    try:
+        table.compare(given)
+    except Wrong as wrong:
+        raise Wrong(wrong.sentence, one_head(table, given) or wrong.shown) from None
+
+
+def one_head(table, given):
+    """The first head that is wrong: eight tables are too many to read. Empty where it is not a matter of one head."""
+    for n_heads, n in given:
+        answer, right = table.answer(n_heads, n), positions.alibi_bias(n_heads, n)
+        if not isinstance(answer, torch.Tensor) or answer.shape != right.shape:
+            return ""
+        for head in range(n_heads):
+            if not same(answer[head], right[head]):
+                gave, asked = (describe(one[head] + 0.0) for one in (answer, right))  # + 0.0: no −0.0
+                return f"alibi_table({n_heads}, {n})[{head}] is {gave}; right is {asked}"
+    return ""
 
 
 def other_heads(table, random):
@@ -231,6 +264,9 @@ ALIBI_MISTAKES = {
     "keys after the query are free: the distance counts both ways, |i − j| (a mask is another matter)": lambda h, n: (
         penalties(slopes_of(h), away(n).clamp(min=0))
     ),
+    "keys after the query are masked: leave them, they pay |i − j| like the others": lambda h, n: penalties(
+        slopes_of(h), away(n).abs()
+    ).masked_fill(away(n) < 0, -torch.inf),
     "it is measured from the first key: the distance is that between query and key": lambda h, n: penalties(
         slopes_of(h), torch.arange(n).expand(n, n)
     ),
@@ -295,7 +331,7 @@ EXERCISES = (
             "`rotation_angles` and `rotate` take a list of positions and a row for each. Here it is a list of one: "
             "`torch.tensor([distance])`, and `query[None]` is a table of one row.",
             "`angles = rotation_angles(torch.tensor([distance]), len(query))`, then the dot product of "
-            "`rotate(query[None], angles)[0]` with the key: `@`.",
+            "`rotate(query[None], angles)[0]` with the key: `@`. (`rotate` takes halves unless told otherwise.)",
         ),
     ),
     Exercise(

@@ -98,6 +98,23 @@ def each_column_its_exponent(n_positions, d_model):
     return table
 
 
+@sinusoid_table.wrong("share one, that of their pair")
+def an_angle_for_each_column(n_positions, d_model):
+    table = torch.zeros(n_positions, d_model)
+    for position in range(n_positions):
+        for column in range(d_model):
+            angle = position / 10_000 ** (2 * column / d_model)
+            table[position, column] = math.sin(angle) if column % 2 == 0 else math.cos(angle)
+    return table
+
+
+@sinusoid_table.wrong("the 2 is there twice")
+def twice_2i(n_positions, d_model):
+    i = torch.arange(0, d_model, 2)
+    angles = torch.arange(n_positions)[:, None] / 10_000 ** (2 * i / d_model)
+    return filled(angles, slice(0, None, 2), slice(1, None, 2))
+
+
 @sinusoid_table.wrong("columns and positions are exchanged")
 def on_its_side(n_positions, d_model):
     return every_other_column(n_positions, d_model).T
@@ -162,7 +179,7 @@ def halves_in_neighbours_out(x, angles):
     return torch.stack((a, b), dim=-1).reshape(x.shape)
 
 
-@rotate_pairs.wrong("gives another value than it should")
+@rotate_pairs.wrong("goes in as neighbours and comes out as halves")
 def neighbours_in_halves_out(x, angles):
     return torch.cat(evens_and_odds(x, angles), dim=-1)
 
@@ -293,6 +310,17 @@ def without_direction(query, key, distance):
     return by_the_library(query, key, abs(distance))
 
 
+@score_at_distance.wrong("as if it stood beside it")
+def no_negative_distance(query, key, distance):
+    return by_the_library(query, key, max(distance, 0))
+
+
+@score_at_distance.wrong("the 2 is there twice")
+def exponent_4i_over_d(query, key, distance):
+    i = torch.arange(0, len(query), 2)
+    return turn(query, distance * 10_000 ** (-2 * i / len(query))) @ key
+
+
 @score_at_distance.wrong("the pairs are neighbours")
 def neighbouring_pairs(query, key, distance):
     angles = (distance * rates(len(query)))[None]
@@ -373,6 +401,11 @@ def signed(n_heads, n):
 @alibi_table.wrong("are free")
 def only_the_past(n_heads, n):
     return broadcast(n_heads, n).tril()
+
+
+@alibi_table.wrong("keys after the query are masked")
+def the_future_masked(n_heads, n):
+    return broadcast(n_heads, n).masked_fill(torch.ones(n, n, dtype=torch.bool).triu(1), -torch.inf)
 
 
 @alibi_table.wrong("from the first key")
