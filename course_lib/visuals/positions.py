@@ -3,7 +3,7 @@
 Pure functions, from numbers to figures; `turning_pairs` puts sliders in front of the clocks.
 """
 
-import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,12 @@ from html import escape
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea
 from matplotlib.patches import Circle
+from PIL import Image
 
 from course_lib.input_processing.positions import rotation_angles
 from course_lib.visuals.figures import WIDTH, as_array
@@ -26,7 +30,6 @@ from course_lib.visuals.style import (
     PHASES,
     course_style,
     diverging,
-    png,
     sequential,
 )
 
@@ -79,7 +82,7 @@ def curves(
     trained: float | None = None,
     markers: int = 12,
 ) -> Figure:
-    """Up to five named lines, each (places, values), named where they end.
+    """Up to five named lines, each (places, values), named where they end. Amounts are shown from 0 up.
 
     `trained` marks a place on the x axis from which on training had shown nothing. `markers` is how many places apart
     the markers are.
@@ -97,6 +100,8 @@ def curves(
         first = i * markers // len(lines)  # lines that coincide show their markers in turn
         axes.plot(places, values, **look, markersize=5, markevery=(first, markers), clip_on=False)
         ends.append((float(values[-1]), float(places[-1]), name, look))
+    if axes.dataLim.ymin >= 0:
+        axes.set_ylim(bottom=0)
     if percent:
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
@@ -116,22 +121,16 @@ def curves(
 
 
 def _name_ends(axes: Axes, ends: list[tuple[float, float, str, dict]]) -> None:
-    """Names right of the lines' ends, moved apart where they would touch."""
-    symbols = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}
+    """Right of the lines' ends: a piece of the line and its name, moved apart where they would touch."""
     low, high = axes.get_ylim()
     gap, level = 0.072 * (high - low), -math.inf
     for value, place, name, look in sorted(ends, key=lambda end: end[0]):
         level = max(value, level + gap)
-        axes.annotate(
-            f"{symbols[look['marker']]} {prose(name)}",
-            (place, level),
-            xytext=(9, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9.5,
-            color=GREEN.strong if look["color"] == GREEN.medium else look["color"],
-            annotation_clip=False,
-        )
+        piece = DrawingArea(27, 8)
+        piece.add_artist(Line2D([0, 13.5, 27], [4, 4, 4], **look, markersize=5, markevery=[1]))
+        label = HPacker(children=[piece, TextArea(prose(name), textprops={"fontsize": 9.5})], align="center", sep=5)
+        beside = dict(xybox=(9, 0), boxcoords="offset points", box_alignment=(0, 0.5), annotation_clip=False)
+        axes.add_artist(AnnotationBbox(label, (place, level), **beside, frameon=False, pad=0))
 
 
 # ---- pairs as clocks ------------------------------------------------------------------------------
@@ -183,6 +182,9 @@ def _degrees(angle: float) -> int:
     return round(math.degrees(angle)) % 360
 
 
+ROW, HEAD, FOOT = 1.75, 0.82, 0.3  # inches: the height of a row of clocks, and what stands above and below them
+
+
 @course_style()
 def clocks_figure(states: Sequence[Clocks], title: str) -> Figure:
     """A row of four clocks for each state, its score beside them.
@@ -192,68 +194,106 @@ def clocks_figure(states: Sequence[Clocks], title: str) -> Figure:
     """
     if not states:
         raise ValueError("states must hold at least one, got none")
-    figure = Figure(figsize=(WIDTH, 0.75 + 1.75 * len(states)), layout="none")
-    _, height = figure.get_size_inches()
-    for row, state in enumerate(states):
-        bottom = height - 0.62 - 1.75 * (row + 1) + 0.12
-        for pair in range(PAIRS):
-            axes = figure.add_axes(((2.15 + 1.75 * pair) / WIDTH, bottom / height, 1.45 / WIDTH, 1.45 / height))
-            _draw_clock(axes, state.query_angles[pair], state.key_angles[pair])
-            if row == 0:
-                speed = THETA ** (-pair / PAIRS)
-                figure.text(
-                    (2.15 + 1.75 * pair + 0.72) / WIDTH,
-                    (bottom + 1.5) / height,
-                    f"pair {pair}: {speed:g} a step",
-                    fontsize=9,
-                    color=MUTED,
-                    ha="center",
-                )
-        words = f"query at {state.query_position}\nkey at {state.key_position}\ndistance {state.distance}\n"
-        figure.text(0.15 / WIDTH, (bottom + 0.42) / height, words, fontsize=10, linespacing=1.5)
-        score = f"score {state.score + 0.0:.2f}"
-        figure.text(0.15 / WIDTH, (bottom + 0.22) / height, score, fontsize=12, fontweight="bold", color=GREEN.strong)
-    figure.text(0.012, (height - 0.26) / height, prose(title), fontsize=11.5, fontweight="bold")
-    figure.text(
-        0.012, 0.08 / height, "━ query   ┅ key   (angles in radians, counted from the right)", fontsize=9, color=MUTED
-    )
+    figure, rows = _clocks_at_rest(len(states), title)
+    for (hands, words, score), state in zip(rows, states, strict=True):
+        _turn(hands, words, score, state)
     return figure
 
 
-def _draw_clock(axes: Axes, query: float, key: float) -> None:
+def _clocks_at_rest(n_rows: int, title: str):
+    """What no position changes; and for each row its hands, its words and its score, still without a value."""
+    height = HEAD + ROW * n_rows + FOOT
+    figure, rows = Figure(figsize=(WIDTH, height), layout="none"), []
+    for row in range(n_rows):
+        bottom, hands = height - HEAD - ROW * (row + 1) + 0.15, []
+        for pair in range(PAIRS):
+            axes = figure.add_axes(((2.15 + 1.75 * pair) / WIDTH, bottom / height, 1.45 / WIDTH, 1.45 / height))
+            hands.append(_draw_clock(axes))
+            if row == 0:
+                speed = THETA ** (-pair / PAIRS)
+                axes.set_title(f"pair {pair}\n{speed:g} radian a step", fontsize=9, color=MUTED, loc="center", pad=3)
+                axes.title.set_fontweight("normal")
+        words = figure.text(0.15 / WIDTH, (bottom + 0.62) / height, "", fontsize=10, linespacing=1.5)
+        score = figure.text(
+            0.15 / WIDTH, (bottom + 0.27) / height, "", fontsize=12, fontweight="bold", color=GREEN.strong
+        )
+        rows.append((hands, words, score))
+    figure.text(0.15 / WIDTH, (height - 0.26) / height, prose(title), fontsize=11.5, fontweight="bold")
+    keys = [Line2D([], [], **look, label=name) for name, look in HANDS.items()]
+    where = dict(loc="lower left", bbox_to_anchor=(2.1 / WIDTH, 0), borderaxespad=0.2, borderpad=0.2)
+    figure.legend(handles=keys, **where, ncols=2, fontsize=10, frameon=False, handlelength=2.6)
+    note = "angles counted from the right, against the clock"
+    figure.text(8.9 / WIDTH, 0.1 / height, note, fontsize=9, color=MUTED, ha="right")
+    return figure, rows
+
+
+HANDS = {
+    "query": dict(color=GREEN.strong, linestyle="-", linewidth=3, solid_capstyle="round", marker="o", markersize=4),
+    "key": dict(color=INK, linestyle=(0, (2, 1.6)), linewidth=2.2, marker="o", markersize=4),
+}
+
+
+def _draw_clock(axes: Axes) -> dict[str, Line2D]:
     axes.add_patch(Circle((0, 0), 1, facecolor=PAPER, edgecolor=LINE, linewidth=1.2))
-    for angle, colour, dashes, width in ((key, INK, (0, (2, 1.6)), 2.2), (query, GREEN.strong, "-", 3)):
-        tip = (math.cos(angle), math.sin(angle))
-        axes.plot([0, tip[0]], [0, tip[1]], color=colour, linestyle=dashes, linewidth=width, solid_capstyle="round")
-        axes.plot(*tip, "o", color=colour, markersize=4)
     axes.set(xlim=(-1.12, 1.12), ylim=(-1.12, 1.12), aspect="equal")
     axes.set_axis_off()
+    return {name: axes.plot([], [], **look, markevery=[1])[0] for name, look in reversed(HANDS.items())}
+
+
+def _turn(hands, words, score, state: Clocks) -> None:
+    for clock, query, key in zip(hands, state.query_angles, state.key_angles, strict=True):
+        for name, angle in (("query", query), ("key", key)):
+            clock[name].set_data([0, math.cos(angle)], [0, math.sin(angle)])
+    words.set_text(f"query at {state.query_position}\nkey at {state.key_position}\ndistance {state.distance}")
+    score.set_text(f"score {state.score + 0.0:.2f}")
+
+
+class LiveClocks:
+    """A row of clocks as PNG, fast enough to follow a slider: hands and words drawn over a ground drawn once."""
+
+    SHARPNESS = 1.5  # pixels per CSS pixel
+
+    @course_style()
+    def __init__(self, title: str):
+        figure, [(self.hands, self.words, self.score)] = _clocks_at_rest(1, title)
+        figure.set_dpi(self.SHARPNESS * CSS_PIXELS_PER_INCH)
+        self.figure, self.canvas = figure, FigureCanvasAgg(figure)
+        self.css_size = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
+        self.canvas.draw()
+        self.ground = self.canvas.copy_from_bbox(figure.bbox)
+
+    def png(self, state: Clocks) -> bytes:
+        """The picture of this state; equal states give equal bytes."""
+        # not in course_style: that changes global settings for a moment, and a slider may move while a cell draws
+        _turn(self.hands, self.words, self.score, state)
+        self.canvas.restore_region(self.ground)
+        for clock in self.hands:
+            for hand in clock.values():
+                hand.axes.draw_artist(hand)
+        for text in (self.words, self.score):
+            self.figure.draw_artist(text)
+        picture = Image.frombuffer("RGBA", self.canvas.get_width_height(), self.canvas.buffer_rgba())
+        buffer = io.BytesIO()
+        picture.convert("RGB").save(buffer, format="png", compress_level=1)
+        return buffer.getvalue()
 
 
 def turning_pairs(key_position: int = 20, distance: int = 16):
     """Two sliders in front of the clocks: one moves query and key together, the other the query alone."""
     import ipywidgets
 
-    from course_lib.visuals.widgets import labelled_slider
+    from course_lib.visuals.widgets import labelled_slider, picture_html
 
     both, both_row = labelled_slider("both move", 0, 40, value=key_position, step=1)
     alone, alone_row = labelled_slider("query alone", 0, 40, value=distance, step=1)
-    picture, words = ipywidgets.HTML(), ipywidgets.HTML()
+    picture, words, live = ipywidgets.HTML(), ipywidgets.HTML(), LiveClocks("How far have the hands turned?")
 
     def redraw(_=None) -> None:
         state = clocks(round(both.value) + round(alone.value), round(both.value))
-        picture.value = picture_html(clocks_figure([state], "How far have the hands turned?"), clocks_in_words(state))
+        picture.value = picture_html(live.png(state), clocks_in_words(state), live.css_size)
         words.value = escape(clocks_in_words(state))
 
     both.observe(redraw, "value")
     alone.observe(redraw, "value")
     redraw()
     return ipywidgets.VBox([both_row, alone_row, picture, words])
-
-
-def picture_html(figure: Figure, alt: str) -> str:
-    width, height = (round(CSS_PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
-    return (
-        f'<img alt="{escape(alt)}" width="{width}" height="{height}" decoding="sync" style="max-width: none" '
-        f'src="data:image/png;base64,{base64.b64encode(png(figure)).decode("ascii")}">'
-    )

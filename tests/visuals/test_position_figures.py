@@ -6,8 +6,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnnotationBbox
+from matplotlib.text import Text
 
-from course_lib.visuals.positions import clocks, clocks_figure, clocks_in_words, codes, curves, turning_pairs
+from course_lib.visuals.positions import (
+    LiveClocks,
+    clocks,
+    clocks_figure,
+    clocks_in_words,
+    codes,
+    curves,
+    turning_pairs,
+)
 from course_lib.visuals.style import png
 
 places = st.integers(0, 80)
@@ -38,8 +49,8 @@ def test_figures_are_the_same_each_time_and_show_their_state():
     one, other = [clocks(3, 0)], [clocks(4, 0)]
     assert png(clocks_figure(one, "How far?")) == png(clocks_figure(one, "How far?"))
     assert png(clocks_figure(one, "How far?")) != png(clocks_figure(other, "How far?"))
-    texts = " ".join(text.get_text() for text in clocks_figure(one + other, "How far?").texts)
-    assert "distance 3" in texts and "distance 4" in texts and "pair 3: 0.001 a step" in texts
+    texts = " ".join(text.get_text() for text in clocks_figure(one + other, "How far?").findobj(Text))
+    assert "distance 3" in texts and "distance 4" in texts and "pair 3\n0.001 radian a step" in texts
     with pytest.raises(ValueError, match="at least one"):
         clocks_figure([], "How far?")
 
@@ -49,11 +60,28 @@ def test_curves_hold_their_numbers_and_names():
     figure = curves({"up": (x, x / 10), "down": (x, 1 - x / 10)}, "Which?", "x", "y", percent=True, trained=5)
     up, down = figure.axes[0].lines
     assert up.get_ydata().tolist() == pytest.approx((x / 10).tolist())
-    names = [text.get_text() for text in figure.axes[0].texts]
-    assert "● up" in names and "■ down" in names and any("longer than in training" in name for name in names)
+    assert any("longer than in training" in text.get_text() for text in figure.axes[0].texts)
+    labels = {label.findobj(Text)[0].get_text(): label for label in figure.findobj(AnnotationBbox)}
+    for name, line in (("up", up), ("down", down)):  # each name stands beside a piece of its line
+        [piece] = labels[name].findobj(Line2D)
+        looks = [(one.get_color(), one.get_linestyle(), one.get_marker()) for one in (piece, line)]
+        assert looks[0] == looks[1]
     assert up.get_linestyle() != down.get_linestyle()
     with pytest.raises(ValueError, match="1 to 5, got 6"):
         curves({str(i): (x, x) for i in range(6)}, "Which?", "x", "y")
+
+
+def test_amounts_are_shown_from_0_up_and_penalties_from_0_down():
+    x = torch.arange(10)
+    assert curves({"far": (x, x + 20)}, "Which?", "x", "y").axes[0].get_ylim()[0] == 0
+    assert curves({"below": (x, -x)}, "Which?", "x", "y").axes[0].get_ylim()[0] < -9
+
+
+def test_live_clocks_show_the_state_and_nothing_of_the_one_before():
+    live = LiveClocks("How far?")
+    first = live.png(clocks(23, 20))
+    assert live.png(clocks(60, 20)) != first and live.png(clocks(23, 20)) == first
+    assert LiveClocks("How far?").png(clocks(23, 20)) == first
 
 
 def test_codes_show_both_tables():
