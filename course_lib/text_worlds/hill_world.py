@@ -2,13 +2,12 @@
 
 Its stories are told in lower-case words with a space between them:
 
-    the dog ran up the hill . mia has a red ball . where is the dog ? up the hill . <end>
+    mia has a red ball . the dog ran up the hill . omar has a blue kite . what colour is the ball ? red . <end>
 
 A story is a walk through the tables below. A sentence either *tells* something new (who did what where, who has what)
-or *looks back* at something told earlier in the same story (where is the dog, what colour is the ball), so that the
-right word is known only to a reader who remembers. Since all the chances are written down here, the chance of each next
-word and the entropy of the language are computed, not measured: a model trained on the stories can be held against the
-truth.
+or *looks back* at something that a child has in the same story (what colour is the ball), so that the right word is
+known only to a reader who remembers. Since all the chances are written down here, the chance of each next word and the
+entropy of the language are computed, not measured: a model trained on the stories can be held against the truth.
 
 `<end>` marks a story's end, as `<|endoftext|>` does in GPT-2's training text. It is a word of its own: a text of many
 stories is one row of words, a model must learn where stories end, and the entropy counts it. Nothing is remembered
@@ -21,7 +20,7 @@ from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 # ── The world, as numbers ────────────────────────────────────────────────────────────────────────────────────────────
 # All of these are chances. Change one and all below follows; `_check_the_world` says when a row does not sum to 1.
@@ -29,26 +28,24 @@ from typing import NamedTuple
 # How many sentences a story has.
 SENTENCES_PER_STORY = {3: 0.15, 4: 0.20, 5: 0.25, 6: 0.20, 7: 0.12, 8: 0.08}
 
-# Which kind of sentence comes next. A kind that cannot come (nothing is told yet to look back at, or nobody is left to
-# tell of) is left out, and the chances of the others grow in proportion.
+# Which kind of sentence comes next. A kind that cannot come (nobody has anything yet, or every child has something) is
+# left out, and the chances of the others grow in proportion.
 SENTENCES = {
-    "did": 0.28,  # the dog ran up the hill .
-    "has": 0.24,  # mia has a red ball .
-    "where": 0.16,
+    "did": 0.34,  # the dog ran up the hill .
+    "has": 0.26,  # mia has a red ball .
     "colour": 0.12,
-    "is": 0.10,
-    "who": 0.10,
+    "is": 0.12,
+    "who": 0.16,
 }
 
-# What looks back: at which kind of telling, and in which words. Each of those told so far is as likely as the others.
+# The last three look back at what some child has; each that has something is as likely as the others.
 LOOKING_BACK = {
-    "where": ("did", "where is {who} ? {preposition} the {place} ."),
-    "colour": ("has", "what colour is the {thing} ? {colour} ."),
-    "is": ("has", "the {thing} is {colour} ."),
-    "who": ("has", "who has the {thing} ? {who} ."),
+    "colour": "what colour is the {thing} ? {colour} .",
+    "is": "the {thing} is {colour} .",
+    "who": "who has the {thing} ? {who} .",
 }
 
-# Who does something (an animal or a child does one thing in a story) …
+# Who does something …
 DOERS = {
     "dog": 0.20, "cat": 0.14, "duck": 0.09, "frog": 0.09, "hen": 0.08, "fox": 0.08, "horse": 0.08, "mouse": 0.06,
     "mia": 0.03, "omar": 0.03, "yuki": 0.03, "ravi": 0.03, "zola": 0.03, "ben": 0.03,
@@ -106,7 +103,8 @@ DEEDS = {
     },
 }
 
-# Who has something, what, and of which colour. In a story a child has one thing, and there is one thing of each kind.
+# Who has something, what, and of which colour. In a story a child gets one thing, and there is one of each thing: those
+# that have been told of are left out, and the chances of the others grow in proportion.
 CHILDREN = {"mia": 0.25, "omar": 0.15, "yuki": 0.15, "ravi": 0.15, "zola": 0.15, "ben": 0.15}
 THINGS = {
     "ball": 0.20, "kite": 0.15, "boat": 0.15, "hat": 0.15, "drum": 0.10, "scarf": 0.10, "cup": 0.08, "lamp": 0.07,
@@ -132,7 +130,7 @@ def _kinds() -> dict[str, str]:
     groups = {
         "mark": [END, ".", "?"],
         "article": ["the", "a"],
-        "question": ["what", "where", "who", "colour"],
+        "question": ["what", "who", "colour"],
         "verb": ["is", "has", *(verb for verb, _ in deeds)],
         "preposition": [preposition for _, preposition in deeds],
         "person": CHILDREN,
@@ -189,12 +187,8 @@ class Telling(NamedTuple):
     """A sentence that tells something new."""
 
     sentence: str
-    drawn: tuple[str, ...]  # one from each of the kind's CASTS: none of them can be told of again in the same story
-    probability: float  # among the sentences of its kind, as long as nothing has been told
-    fact: dict[str, str]  # what a later sentence can look back at
-
-
-CASTS = {"did": (DOERS,), "has": (CHILDREN, THINGS)}
+    probability: float  # among the sentences of its kind, while nobody has anything
+    fact: dict[str, str]  # what a later sentence can look back at: who has which thing of what colour
 
 
 class Story:
@@ -202,15 +196,15 @@ class Story:
 
     def __init__(self):
         self.length = 0  # sentences
-        self.facts: dict[str, list[dict[str, str]]] = {"did": [], "has": []}
-        self.drawn: dict[str, set[str]] = {"did": set(), "has": set()}
+        self.facts: list[dict[str, str]] = []
+        self.taken: set[str] = set()  # the children that have something, and their things
 
-    def add(self, kind: str, telling: Telling | None) -> None:
-        """One more sentence; what it told, if it told something new."""
+    def add(self, telling: Telling | None) -> None:
+        """One more sentence, and what it told, if it told something new."""
         self.length += 1
-        if telling is not None:
-            self.facts[kind].append(telling.fact)
-            self.drawn[kind].update(telling.drawn)
+        if telling is not None and telling.fact:
+            self.facts.append(telling.fact)
+            self.taken.update((telling.fact["who"], telling.fact["thing"]))
 
     def end(self) -> float:
         """The chance that the story ends here."""
@@ -218,15 +212,17 @@ class Story:
 
     def kinds(self) -> dict[str, float]:
         """The chance of each kind of sentence, if one comes."""
-        return _kind_probabilities(len(self.facts["did"]), len(self.facts["has"]))
+        return _kind_probabilities(len(self.facts))
 
-    def can(self, kind: str, telling: Telling) -> bool:
-        """Whether nothing that it tells of has been told of."""
-        return self.drawn[kind].isdisjoint(telling.drawn)
+    def can(self, telling: Telling) -> bool:
+        """Whether the child that it tells of has nothing yet, and the thing is nobody's."""
+        return not telling.fact or self.taken.isdisjoint(telling.fact.values())
 
     def share(self, kind: str) -> float:
         """Of this kind's tellings, weighed by their chances: the part that can still come."""
-        return math.prod(sum(p for name, p in cast.items() if name not in self.drawn[kind]) for cast in CASTS[kind])
+        if kind == "did":
+            return 1.0
+        return math.prod(sum(p for name, p in cast.items() if name not in self.taken) for cast in (CHILDREN, THINGS))
 
 
 @cache
@@ -235,14 +231,12 @@ def _tellings() -> dict[str, list[Telling]]:
     _check_the_world()
     did = []
     for who, chance in DOERS.items():
-        rows = DEEDS["child" if who in CHILDREN else who]
-        name = who if who in CHILDREN else f"the {who}"
+        name, rows = (who, DEEDS["child"]) if who in CHILDREN else (f"the {who}", DEEDS[who])
         for deed, places in rows.items():
             for place, p in places.items():
-                fact = dict(who=name, preposition=deed.split()[1], place=place)
-                did.append(Telling(f"{name} {deed} the {place} .", (who,), chance / len(rows) * p, fact))
+                did.append(Telling(f"{name} {deed} the {place} .", chance / len(rows) * p, {}))
     has = [
-        Telling(f"{who} has a {colour} {thing} .", (who, thing), p * q * r, dict(who=who, thing=thing, colour=colour))
+        Telling(f"{who} has a {colour} {thing} .", p * q * r, dict(who=who, colour=colour, thing=thing))
         for who, p in CHILDREN.items()
         for thing, q in THINGS.items()
         for colour, r in COLOURS[thing].items()
@@ -263,14 +257,10 @@ def _end_probability(length: int) -> float:
 
 
 @cache
-def _kind_probabilities(did: int, has: int) -> dict[str, float]:
-    """The chance of each kind of sentence after `did` deeds and `has` possessions have been told."""
-    told = {"did": did, "has": has}
-    possible = {
-        kind: p
-        for kind, p in SENTENCES.items()
-        if (told[LOOKING_BACK[kind][0]] > 0 if kind in LOOKING_BACK else told[kind] < min(map(len, CASTS[kind])))
-    }
+def _kind_probabilities(have: int) -> dict[str, float]:
+    """The chance of each kind of sentence when `have` children have something."""
+    impossible = {*LOOKING_BACK} if have == 0 else {"has"} if have == min(len(CHILDREN), len(THINGS)) else set()
+    possible = {kind: p for kind, p in SENTENCES.items() if kind not in impossible}
     return {kind: p / sum(possible.values()) for kind, p in possible.items()}
 
 
@@ -280,12 +270,10 @@ def _sentences(story: Story) -> dict[str, float]:
     for kind, p in story.kinds().items() if story.end() < 1 else ():
         p *= 1 - story.end()
         if kind in LOOKING_BACK:
-            about, pattern = LOOKING_BACK[kind]
-            facts = story.facts[about]
-            chances |= {pattern.format(**fact): p / len(facts) for fact in facts}
+            chances |= {LOOKING_BACK[kind].format(**fact): p / len(story.facts) for fact in story.facts}
         else:
             p /= story.share(kind)
-            chances |= {new.sentence: p * new.probability for new in _tellings()[kind] if story.can(kind, new)}
+            chances |= {new.sentence: p * new.probability for new in _tellings()[kind] if story.can(new)}
     return chances
 
 
@@ -328,28 +316,28 @@ def _follow(words: list[str]) -> tuple[Story, list[str], float]:
             continue
         begun.append(word)
         if word == ".":
-            p, kind, telling = _recognise(" ".join(begun), story)
+            p, telling = _recognise(" ".join(begun), story)
             if p == 0:
                 raise ValueError(_cannot_stand(words[: position + 1], len(begun), story))
             total += math.log(p)
-            story.add(kind, telling)
+            story.add(telling)
             begun = []
     if begun and not any(_begins(sentence, begun) for sentence in _sentences(story)):
         raise ValueError(_cannot_stand(words, len(begun), story))
     return story, begun, total
 
 
-def _recognise(sentence: str, story: Story) -> tuple[float, str, Telling | None]:
-    """The sentence's chance, as in `_sentences(story)` but found far faster; its kind; what it tells, if it does."""
+def _recognise(sentence: str, story: Story) -> tuple[float, Telling | None]:
+    """The sentence's chance, as in `_sentences(story)` but found far faster; and what it tells, if it does."""
     goes_on, kinds = 1 - story.end(), story.kinds()
     if sentence in _by_sentence():
         kind, telling = _by_sentence()[sentence]
-        possible = kind in kinds and story.can(kind, telling)
-        return goes_on * kinds[kind] * telling.probability / story.share(kind) if possible else 0.0, kind, telling
-    for kind, (about, pattern) in LOOKING_BACK.items():
-        if any(pattern.format(**fact) == sentence for fact in story.facts[about]):
-            return goes_on * kinds[kind] / len(story.facts[about]), kind, None
-    return 0.0, "", None
+        possible = kind in kinds and story.can(telling)
+        return goes_on * kinds[kind] * telling.probability / story.share(kind) if possible else 0.0, telling
+    for kind, pattern in LOOKING_BACK.items():
+        if any(pattern.format(**fact) == sentence for fact in story.facts):
+            return goes_on * kinds[kind] / len(story.facts), None
+    return 0.0, None
 
 
 def _next_words(story: Story, begun: list[str]) -> dict[str, float]:
@@ -391,17 +379,16 @@ def stories(seed: int = 0) -> Iterator[str]:
     while True:
         story, sentences = Story(), []
         while draw() >= story.end():
-            kind, telling = choose(*_kinds_heaped_up(len(story.facts["did"]), len(story.facts["has"]))), None
+            kind, telling = choose(*_kinds_heaped_up(len(story.facts))), None
             if kind in LOOKING_BACK:
-                about, pattern = LOOKING_BACK[kind]
-                facts = story.facts[about]
-                sentences.append(pattern.format(**facts[int(draw() * len(facts))]))
+                fact = story.facts[int(draw() * len(story.facts))]
+                sentences.append(LOOKING_BACK[kind].format(**fact))
             else:
                 telling = choose(*tellings[kind])
-                while not story.can(kind, telling):  # to draw again is to scale the chances of the others up
+                while not story.can(telling):  # to draw again is to scale the chances of the others up
                     telling = choose(*tellings[kind])
                 sentences.append(telling.sentence)
-            story.add(kind, telling)
+            story.add(telling)
         yield " ".join([*sentences, END])
 
 
@@ -420,8 +407,8 @@ def text(n_words: int, seed: int = 0) -> str:
 
 
 @cache
-def _kinds_heaped_up(did: int, has: int) -> tuple[list[str], list[float]]:
-    chances = _kind_probabilities(did, has)
+def _kinds_heaped_up(have: int) -> tuple[list[str], list[float]]:
+    chances = _kind_probabilities(have)
     return list(chances), _heap_up(chances.values())
 
 
@@ -438,77 +425,59 @@ def entropy_per_word() -> float:
 
     Exact: (expected −ln P of a story) / (expected words of a story), which is what the mean −ln P of a long text tends
     to. There is one way to make a given story, so its −ln P is a sum over the choices made, and the expectation is a
-    sum of entropies of choices. `_expected_from` adds them up backwards from a story's end. The kinds of sentence that
-    can come depend only on how many deeds and possessions have been told; who is told of next depends on who has been,
-    and there `_draw` averages over every set that may have been told of.
+    sum of entropies of choices. `_expected` adds them up backwards from a story's end. The kinds of sentence that can
+    come depend only on how many children have something; which children they are changes who can come next, and there
+    `_draws` averages over every set of them.
     """
-    nats, words = _expected_from(0, 0, 0)
+    nats, words = _expected(0, 0)
     return nats / words
 
 
 def words_per_story() -> float:
     """How many words a story has on average, <end> counted. Exact."""
-    return _expected_from(0, 0, 0)[1]
+    return _expected(0, 0)[1]
 
 
 @cache
-def _expected_from(length: int, did: int, has: int) -> tuple[float, float]:
-    """Expected nats and words from a sentence's end to the story's end."""
+def _expected(length: int, have: int) -> tuple[float, float]:
+    """Expected nats and words to a story's end, after `length` sentences, when `have` children have something."""
     end = _end_probability(length)
     nats, words = _entropy((end, 1 - end)), end
-    if end == 1:
-        return nats, words
-    kinds = _kind_probabilities(did, has)
+    kinds = _kind_probabilities(have) if end < 1 else {}
     nats += (1 - end) * _entropy(kinds.values())
-    told = {"did": did, "has": has}
     for kind, p in kinds.items():
-        if kind in LOOKING_BACK:
-            about, _ = LOOKING_BACK[kind]
-            count = told[about]
-            own = math.log(count), sum(_expected(about, i).words[kind] for i in range(count)) / count
-            rest = _expected_from(length + 1, did, has)
-        else:
-            expected = _expected(kind, told[kind])
-            own = expected.nats, expected.words[kind]
-            rest = _expected_from(length + 1, did + (kind == "did"), has + (kind == "has"))
-        nats += (1 - end) * p * (own[0] + rest[0])
-        words += (1 - end) * p * (own[1] + rest[1])
+        of_this, of_the_rest = _expected_of(kind, have), _expected(length + 1, have + (kind == "has"))
+        nats += (1 - end) * p * (of_this[0] + of_the_rest[0])
+        words += (1 - end) * p * (of_this[1] + of_the_rest[1])
     return nats, words
 
 
-class Expected(NamedTuple):
-    """Averages over everything that one telling of a kind can tell, the first, second, … of a story."""
+@cache
+def _expected_of(kind: str, have: int) -> tuple[float, float]:
+    """Expected nats and words of one sentence of this kind, when `have` children have something."""
+    if kind in LOOKING_BACK:
+        return math.log(have), _count(LOOKING_BACK[kind])  # each {…} of the pattern stands for one word
+    if kind == "did":
+        did = _tellings()["did"]
+        return _entropy(new.probability for new in did), sum(new.probability * _count(new.sentence) for new in did)
+    who, thing = _draws("children")[have], _draws("things")[have]
+    colour = sum(p * _entropy(COLOURS[name].values()) for name, p in thing.chances.items())
+    return who.nats + thing.nats + colour, _count("{who} has a {colour} {thing} .")
+
+
+class Draw(NamedTuple):
+    """One of several draws without putting back, averaged over all that may have been drawn before it."""
 
     nats: float  # its entropy
-    words: dict[str, float]  # how many words it has, and each way to look back at it
+    chances: dict[str, float]  # of each to be drawn in it
 
 
 @cache
-def _expected(kind: str, earlier: int) -> Expected:
-    """Of the telling that follows `earlier` ones of the same kind."""
-    draws = [_draw(kind, cast)[earlier] for cast in range(len(CASTS[kind]))]
-    nats, words = sum(choice for choice, _ in draws), dict.fromkeys((kind, *LOOKING_BACK), 0.0)
-    for telling in _tellings()[kind]:
-        alone = math.prod(cast[name] for cast, name in zip(CASTS[kind], telling.drawn, strict=True))
-        rest = telling.probability / alone  # of this sentence, once it is known who and what it tells of
-        p = rest * math.prod(chances[name] for (_, chances), name in zip(draws, telling.drawn, strict=True))
-        nats -= p * math.log(rest)
-        words[kind] += p * _count(telling.sentence)
-        for name, (about, pattern) in LOOKING_BACK.items():
-            if about == kind:
-                words[name] += p * _count(pattern.format(**telling.fact))
-    return Expected(nats, words)
-
-
-@cache
-def _draw(kind: str, cast: int) -> list[tuple[float, dict[str, float]]]:
-    """Drawing from a cast without putting back: for the first, second, … draw, its entropy and each one's chance.
-
-    Both are averages over every set of those drawn before, weighed by how likely it is to be this set.
-    """
-    chances, draws = CASTS[kind][cast], []
-    sets = {frozenset(): 1.0}
-    for _ in range(min(max(SENTENCES_PER_STORY), *map(len, CASTS[kind]))):
+def _draws(cast: Literal["children", "things"]) -> list[Draw]:
+    """The first, second, … of the children that are told to have something; or of their things."""
+    chances = {"children": CHILDREN, "things": THINGS}[cast]
+    draws, sets = [], {frozenset(): 1.0}  # every set that may have been drawn, and its chance
+    for _ in chances:
         nats, average, larger = 0.0, dict.fromkeys(chances, 0.0), {}
         for drawn, p in sets.items():
             left = {name: chance for name, chance in chances.items() if name not in drawn}
@@ -518,7 +487,7 @@ def _draw(kind: str, cast: int) -> list[tuple[float, dict[str, float]]]:
                 q = p * chance / total
                 average[name] += q
                 larger[drawn | {name}] = larger.get(drawn | {name}, 0.0) + q
-        draws.append((nats, average))
+        draws.append(Draw(nats, average))
         sets = larger
     return draws
 

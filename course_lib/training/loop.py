@@ -83,12 +83,19 @@ def schedule(step: int, steps: int) -> float:
 
 @torch.no_grad()
 def loss(
-    transformer: Transformer, tokens: Int[Tensor, " token"], *, context_length: int, batch_size: int = 32
+    transformer: Transformer,
+    tokens: Int[Tensor, " token"],
+    *,
+    context_length: int,
+    past: int = 0,
+    batch_size: int = 32,
 ) -> float:
-    """The mean loss in nats per token over all of `tokens`, cut into windows one after the other.
+    """The mean loss in nats per token over `tokens`, cut into windows one after the other.
 
-    Every token but the first is guessed once, from the tokens of its window before it. What is left at the end and
-    does not fill a window is not looked at.
+    Each token is guessed once, from the tokens of its window before it: the first of a window from one token alone.
+    With `past`, the windows overlap by as many tokens, and only guesses from more than `past` tokens count: that is
+    what to hold against the entropy of the text, since a model cannot know what was cut off. The first past + 1
+    tokens are not guessed, nor what is left at the end and does not fill a window.
 
     Raises:
         ValueError: as in `train`.
@@ -96,17 +103,20 @@ def loss(
     _check(transformer, tokens, context_length)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not 0 <= past < context_length:
+        raise ValueError(f"past must be from 0 to context_length − 1, {context_length - 1}, got {past}")
     device, was_training = transformer.token_embedding.weight.device, transformer.training
     transformer.eval()
-    total, starts = 0.0, torch.arange(0, len(tokens) - context_length, context_length)
+    step = context_length - past
+    total, starts = 0.0, torch.arange(0, len(tokens) - context_length, step)
     try:
         for some in starts.split(batch_size):
             inputs, targets = windows(tokens, some, context_length)
-            logits = transformer(inputs.to(device))
-            total += F.cross_entropy(logits.flatten(0, 1), targets.to(device).flatten(), reduction="sum").item()
+            logits, targets = transformer(inputs.to(device))[:, past:], targets[:, past:].to(device)
+            total += F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
     finally:
         transformer.train(was_training)
-    return total / (len(starts) * context_length)
+    return total / (len(starts) * step)
 
 
 def _check(transformer: Transformer, tokens: Tensor, context_length: int) -> None:

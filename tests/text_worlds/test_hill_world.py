@@ -56,8 +56,8 @@ def small_world():
         SENTENCES_PER_STORY={1: 0.2, 2: 0.3, 3: 0.1, 4: 0.4},
         DOERS={"dog": 0.7, "mia": 0.3},
         DEEDS={
-            "dog": {"ran up": {"hill": 0.9, "road": 0.1}, "sat on": {"hill": 1.0}},
-            "child": {"ran up": {"hill": 0.4, "road": 0.6}},
+            "dog": {"ran up": {"hill": 0.9, "road": 0.1}},
+            "child": {"sat on": {"road": 1.0}},
         },
         CHILDREN={"mia": 0.8, "ben": 0.2},
         THINGS={"ball": 0.6, "kite": 0.4},
@@ -68,7 +68,12 @@ def small_world():
 # ── What was promised ────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     "before",
-    ["", "mia has a red ball . ", "ben has a red hat . " + "the hat is red . " * 3 + "<end> "],
+    [
+        "",
+        "mia has a red ball . ",
+        "the cat ran up the tree . mia has a red ball . the dog ran up the road . who has the ball ? mia . ",
+        "the dog ran up the hill . ben has a red hat . the hat is red . <end> ",
+    ],
 )
 def test_where_the_dog_ran(before):
     chances = next_word_distribution(before + "the dog ran up the")
@@ -102,7 +107,6 @@ def test_what_is_answered_was_told(sampled):
     for words in sampled[:3000]:
         story = " ".join(words)
         told = {thing: (who, colour) for who, colour, thing in re.findall(r"(\w+) has a (\w+) (\w+) \.", story)}
-        where = dict(re.findall(r"(the \w+|\w+) \w+ (\w+ the \w+) \.", story))
         for thing, colour in re.findall(r"what colour is the (\w+) \? (\w+) \.", story):
             assert told[thing][1] == colour
             answers += 1
@@ -111,9 +115,6 @@ def test_what_is_answered_was_told(sampled):
             answers += 1
         for thing, who in re.findall(r"who has the (\w+) \? (\w+) \.", story):
             assert told[thing][0] == who
-            answers += 1
-        for who, place in re.findall(r"where is (the \w+|\w+) \? (\w+ the \w+) \.", story):
-            assert where[who] == place
             answers += 1
     assert answers > 3000
 
@@ -138,14 +139,20 @@ def test_entropy_of_a_small_world_by_listing_all_its_stories():
 
 
 def test_a_story_in_a_small_world_by_hand():
-    # told: 0.28 (did) against 0.24 (has); then all six kinds are weighed; ends after two sentences: 0.3 of the 0.8 left
-    first = 0.28 / 0.52 * 0.7 * 0.5 * 0.9
-    second = 0.24 / (0.28 + 0.24 + 0.16) * 0.8 * 0.4 * 0.75
-    story = "the dog ran up the hill . mia has a blue kite . <end>"
-    sentences = {"did": 0.28, "has": 0.24, "where": 0.16, "colour": 0.12, "is": 0.10, "who": 0.10}
     world = small_world()
-    world.SENTENCES.update(sentences)
-    assert world.log_probability(story) == pytest.approx(math.log(first * 0.8 * second * 0.3 / 0.8), abs=1e-12)
+    world.SENTENCES.update({"did": 0.3, "has": 0.2, "colour": 0.1, "is": 0.15, "who": 0.25})
+    steps = [
+        0.3 / (0.3 + 0.2) * 0.7 * 0.9,  # the dog ran up the hill . (nobody has anything to look back at)
+        0.8,  # the story goes on
+        0.2 / (0.3 + 0.2) * 0.8 * 0.4 * 0.75,  # mia has a blue kite .
+        0.5 / 0.8,  # goes on
+        0.2 * 1.0 * 1.0 * 1.0,  # ben has a red ball . (ben and the ball are all that is left, and it is always red)
+        0.4 / 0.5,  # goes on
+        0.15 / 0.8 * 1 / 2,  # the kite is blue . (nobody is left to get something; the ball was as likely)
+        1.0,  # ends, as all stories of four sentences do
+    ]
+    story = "the dog ran up the hill . mia has a blue kite . ben has a red ball . the kite is blue . <end>"
+    assert world.log_probability(story) == pytest.approx(sum(map(math.log, steps)), abs=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -239,6 +246,9 @@ def test_words(sampled):
     assert encode(VOCABULARY) == list(range(len(VOCABULARY)))
 
 
+TOLD = "the dog ran up the hill . mia has a red ball . "
+
+
 @pytest.mark.parametrize(
     "say, message",
     [
@@ -249,13 +259,15 @@ def test_words(sampled):
         (lambda: decode([-1]), "got -1"),
         (lambda: text(-1), "n_words must be 0 or more, got -1"),
         (lambda: next_word_distribution("the dog ran hill"), r"'hill' \(word 4\) cannot stand .* come down, up"),
-        (lambda: next_word_distribution("the dog ran up the hill"[4:]), r"'dog' \(word 1\) cannot .*beginning: .*mia"),
+        (lambda: next_word_distribution("dog ran up"), r"'dog' \(word 1\) cannot .*beginning: .*mia"),
         (lambda: next_word_distribution("the dog ran up the moon"), "word 6.*'moon' is not one of"),
-        (lambda: log_probability("the dog ran up the hill . the dog ran"), r"'dog' \(word 9\)"),
-        (lambda: log_probability("mia has a red ball . the ball is blue ."), r"'blue' \(word 10\).*there can come red"),
+        (lambda: log_probability(TOLD + "the ball is blue ."), r"'blue' \(word 17\).*there can come red"),
+        (lambda: log_probability(TOLD + "ben has a blue ball ."), r"'ball' \(word 18\).*boat, "),
+        (lambda: log_probability(TOLD + "mia has"), r"'has' \(word 15\)"),
+        (lambda: log_probability(TOLD + "the hat"), r"'hat' \(word 15\).* come ball, cat"),
+        (lambda: log_probability(TOLD + "<end>"), r"'<end>' \(word 14\)"),
         (lambda: log_probability("<end>"), r"'<end>' \(word 1\)"),
-        (lambda: log_probability("mia has a red ball . <end>"), r"'<end>' \(word 7\)"),
-        (lambda: log_probability("where is the dog ?"), r"'where' \(word 1\)"),
+        (lambda: log_probability("the dog ran up the hill . what"), r"'what' \(word 8\)"),
     ],
 )
 def test_what_it_cannot_say(say, message):
@@ -274,7 +286,7 @@ def test_no_story_is_longer_than_the_longest():
 @pytest.mark.parametrize(
     "table, change, message",
     [
-        ("SENTENCES", {"did": 0.9}, "SENTENCES must be chances above 0 that sum to 1, they sum to 1.6"),
+        ("SENTENCES", {"did": 0.9}, "SENTENCES must be chances above 0 that sum to 1, they sum to 1.56"),
         ("DOERS", {"dog": 0.0, "cat": 0.34}, "DOERS must be chances above 0"),
         ("THINGS", {"ball": 0.1, "shoe": 0.1}, "COLOURS has no row for shoe"),
     ],

@@ -55,6 +55,18 @@ def test_loss_is_the_mean_over_windows_side_by_side(tiny, tokens):
     assert loss(transformer, tokens, context_length=10, batch_size=7) == pytest.approx(sum(each) / 39, abs=1e-5)
 
 
+def test_loss_with_a_past(tiny, tokens):
+    transformer = fresh(tiny)
+    each = []
+    for last in range(7, 399):  # windows of 10 guess three tokens each, from 8, 9 and 10 tokens
+        start = (last - 7) // 3 * 3
+        logits = transformer(tokens[None, start : last + 1])[0, -1]
+        each.append(F.cross_entropy(logits, tokens[last + 1]).item())
+    n = len(range(0, 390, 3)) * 3
+    measured = loss(transformer, tokens, context_length=10, past=7)
+    assert measured == pytest.approx(sum(each[:n]) / n, abs=1e-5)
+
+
 def test_each_step_is_adamw_on_the_windows_drawn(tiny, tokens):
     """One step by hand: the clipped gradient, then AdamW's first move (its two averages cancel: lr · g / |g|)."""
     transformer, before = fresh(tiny), fresh(tiny)
@@ -128,6 +140,8 @@ def test_what_cannot_be_trained_on(tiny, tokens, settings, message):
 def test_what_has_no_loss(tiny, tokens):
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         loss(tiny(), tokens, context_length=10, batch_size=0)
+    with pytest.raises(ValueError, match="past must be from 0 to context_length − 1, 9, got 10"):
+        loss(tiny(), tokens, context_length=10, past=10)
     with pytest.raises(ValueError, match="take a longer text"):
         loss(tiny(), tokens[:10], context_length=10)
 
