@@ -228,7 +228,7 @@ def describe(value: Any) -> str:
     """A value in a few words: small tensors as lists of rounded numbers, large ones by shape, functions by name."""
     if isinstance(value, Tensor):
         return str(_rounded(value.tolist())) if value.numel() <= 24 else f"<{_name(value)[2:]}>"
-    if type(value) is dict:
+    if type(value) in (dict, Counter, defaultdict):
         text = "{" + ", ".join(f"{describe(key)}: {describe(item)}" for key, item in value.items()) + "}"
         return text if len(text) <= 200 else f"<{_name(value)[2:]} of {len(value)}>"
     if inspect.isfunction(value):

@@ -191,13 +191,14 @@ def vocabulary_growth(
     """
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.add_subplot()
-    styles = [("o", "-", PHASES[1].strong, -15), ("s", "--", INK, 8)]
+    # the curves fall: room is below on the left, above on the right
+    styles = [("o", "-", PHASES[1].strong, (-9, -15)), ("s", "--", INK, (9, 8))]
     for (name, values), (marker, line, colour, offset) in zip(lines.items(), styles, strict=False):
         same_length(sizes=sizes, **{"values": values})
         axes.plot(sizes, values, marker=marker, linestyle=line, color=colour, label=prose(name), clip_on=False)
         for size, value in zip(sizes, values, strict=True):
-            where = dict(xytext=(0, offset), textcoords="offset points", ha="center")
-            axes.annotate(f"{value:.2f}", (size, value), fontsize=9, color=colour, **where)
+            where = dict(xytext=offset, textcoords="offset points", ha="center")
+            axes.annotate(f"{value:.3f}", (size, value), fontsize=9, color=colour, **where)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()

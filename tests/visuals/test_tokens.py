@@ -122,7 +122,7 @@ def test_a_heat_table_has_every_number():
 
 def test_growth_has_a_point_for_each_size():
     figure = vocabulary_growth([256, 512], {"seen": [1, 0.5], "held out": [1, 0.6]})
-    assert words_of(figure) == ["1.00", "0.50", "1.00", "0.60"]
+    assert words_of(figure) == ["1.000", "0.500", "1.000", "0.600"]
     assert [line.get_label() for line in figure.axes[0].lines] == ["seen", "held out"]
     with pytest.raises(ValueError, match="same length"):
         vocabulary_growth([256, 512], {"seen": [1]})

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import torch
 
-from course_lib.classroom.exercise import Exercise
+from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.classroom.judging import describe
 from course_lib.input_processing.bpe_training import train_bpe
 
 
@@ -69,6 +70,10 @@ def without_overlaps(words):
 
 def pairs_by_hand(count_pairs, random):
     """every pair of neighbours in a word, and none across two words"""
+    answer = count_pairs.answer(words := {(7, 8): 1})
+    if isinstance(answer, dict) and any(type(key) is str for key in answer):
+        shown = f"count_pairs({describe(words)}) gave {describe(dict(answer))}; right is {describe(count(words))}"
+        raise Wrong("its keys are texts: a key is the pair itself, (left, right)", shown)
     for _ in range(4):
         a, b, c, d, e = (torch.randperm(400, generator=random)[:5]).tolist()
         count_pairs.compare(
@@ -241,6 +246,46 @@ def one_merge_only(parts, ranks):
     return [*parts[:i], parts[i] + parts[i + 1], *parts[i + 2 :]]
 
 
+def best_pair_alone(parts, ranks):
+    known = [pair for pair in pairwise(parts) if pair in ranks]
+    return merged(parts, min(known, key=ranks.get)) if known else list(parts)
+
+
+def merged(parts, pair):
+    """Every place of the pair is merged, from left to right."""
+    after, i = [], 0
+    while i < len(parts):
+        hit = tuple(parts[i : i + 2]) == pair
+        after.append(b"".join(parts[i : i + 1 + hit]))
+        i += 1 + hit
+    return after
+
+
+def in_the_order_of_the_dict(parts, ranks):
+    for pair in ranks:
+        parts = merged(parts, pair)
+    return list(parts)
+
+
+def unknown_is_rank_0(parts, ranks):
+    parts = list(parts)
+    while len(parts) > 1:
+        i = min(range(len(parts) - 1), key=lambda i: ranks.get((parts[i], parts[i + 1]), 0))
+        if (parts[i], parts[i + 1]) not in ranks:
+            break
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+    return parts
+
+
+def unknown_goes_first(parts, ranks):
+    while len(parts) > 1:
+        best = min(pairwise(parts), key=lambda pair: ranks.get(pair, 0))
+        if best not in ranks:
+            break
+        parts = merged(parts, best)
+    return list(parts)
+
+
 def each_rank_once(parts, ranks):
     parts = list(parts)
     for pair in sorted(ranks, key=ranks.get):
@@ -261,20 +306,21 @@ def longest_token(parts, ranks):
     return found
 
 
+def one_sweep(parts, ranks):
+    """Once from left to right, merging whatever may merge."""
+    after, i = [], 0
+    while i < len(parts):
+        hit = tuple(parts[i : i + 2]) in ranks
+        after.append(b"".join(parts[i : i + 1 + hit]))
+        i += 1 + hit
+    return after
+
+
 def sweep(parts, ranks):
-    """Left to right, merging whatever may merge, until nothing does."""
-    parts, merged = list(parts), True
-    while merged:
-        merged, i, after = False, 0, []
-        while i < len(parts):
-            if i + 1 < len(parts) and (parts[i], parts[i + 1]) in ranks:
-                after.append(parts[i] + parts[i + 1])
-                i, merged = i + 2, True
-            else:
-                after.append(parts[i])
-                i += 1
+    """The same again, until nothing merges."""
+    while (after := one_sweep(parts, ranks)) != list(parts):
         parts = after
-    return parts
+    return after
 
 
 def bytes_of(text):
@@ -287,45 +333,65 @@ def letters(random, size):
     return ["abcdefghijklmnopqrstuvwxyz"[place] for place in places]
 
 
-def ranks_of(*merges):
-    """ "a b" … in order → ranks."""
-    return {tuple(part.encode() for part in merge.split()): rank for rank, merge in enumerate(merges)}
+def ranks_of(random, *merges):
+    """ "a b" … in order → ranks, in any order: who goes by the order of the dict is wrong."""
+    return shuffled(random, [tuple(part.encode() for part in merge.split()) for merge in merges])
+
+
+def shuffled(random, merges):
+    return {merges[rank]: rank for rank in torch.randperm(len(merges), generator=random).tolist()}
+
+
+def compare(encode_by_rank, inputs):
+    try:
+        encode_by_rank.compare(inputs)
+    except Wrong as wrong:
+        if "'NoneType' and" not in wrong.sentence and "and 'NoneType'" not in wrong.sentence:
+            raise
+        sentence = "a pair that is not in `ranks` has no rank: `ranks.get` gives None for it, and None has no place"
+        raise Wrong(f"{sentence} in an order. Leave such pairs out", wrong.shown) from None
 
 
 def one_merge(encode_by_rank, random):
     """a pair that has a rank is merged, wherever it stands"""
     for _ in range(3):
         a, b, c, d = letters(random, 4)
-        ranks = ranks_of(f"{a} {b}", f"{c} {d}")
+        ranks = ranks_of(random, f"{a} {b}", f"{c} {d}")
         texts = (a + b, a + b + c, c + a + b, a + b + c + d, a + b + c + a + b, c + d + a + b + a + b)
-        encode_by_rank.compare((bytes_of(text), ranks) for text in texts)
+        compare(encode_by_rank, [(bytes_of(text), ranks) for text in texts])
 
 
 def no_merge(encode_by_rank, random):
     """where nothing may merge, the bytes stay as they are"""
     a, b, c = letters(random, 3)
-    ranks = ranks_of(f"{a} {b}")
-    encode_by_rank.compare([(bytes_of(b + a), ranks), (bytes_of(c), ranks), ([], ranks), (bytes_of("犬"), {})])
+    ranks = ranks_of(random, f"{a} {b}")
+    compare(encode_by_rank, [(bytes_of(b + a), ranks), (bytes_of(c), ranks), ([], ranks), (bytes_of("犬"), {})])
 
 
 def merges_of_merges(encode_by_rank, random):
     """what was merged merges on, until no pair in the word has a rank"""
     for _ in range(3):
         a, b, c, d = letters(random, 4)
-        ranks = ranks_of(f"{a} {b}", f"{a + b} {c}", f"{a + b + c} {d}")
-        encode_by_rank.compare((bytes_of(text), ranks) for text in (a + b + c, a + b + c + d, d + a + b + c + a + b))
+        ranks = ranks_of(random, f"{a} {b}", f"{a + b} {c}", f"{a + b + c} {d}")
+        first_one_first = dict(sorted(ranks.items(), key=lambda entry: entry[1]))
+        last_one_first = dict(reversed(first_one_first.items()))
+        texts = (a + b + c, a + b + c + d, d + a + b + c + a + b)
+        compare(
+            encode_by_rank, [(bytes_of(text), ranks) for ranks in (first_one_first, last_one_first) for text in texts]
+        )
 
 
 def by_rank(encode_by_rank, random):
     """the lowest rank goes first: not the first pair found, nor the longest"""
     for _ in range(3):
         a, b, c, d, e = letters(random, 5)
-        later_first = ranks_of(f"{b} {c}", f"{a} {b}")
-        earlier_first = ranks_of(f"{a} {b}", f"{b} {c}")
-        out_of_reach = ranks_of(f"{a} {b}", f"{b} {c}", f"{a} {b + c}")  # abc is a token, but ab comes first
-        right_side = ranks_of(f"{c} {d}", f"{a} {b}", f"{a + b} {c}")
-        deep = ranks_of(f"{d} {e}", f"{a} {b}", f"{c} {d}", f"{a + b} {c + d}", f"{b} {c}")
-        encode_by_rank.compare(
+        later_first = ranks_of(random, f"{b} {c}", f"{a} {b}")
+        earlier_first = ranks_of(random, f"{a} {b}", f"{b} {c}")
+        out_of_reach = ranks_of(random, f"{a} {b}", f"{b} {c}", f"{a} {b + c}")  # abc is a token, but ab comes first
+        right_side = ranks_of(random, f"{c} {d}", f"{a} {b}", f"{a + b} {c}")
+        deep = ranks_of(random, f"{d} {e}", f"{a} {b}", f"{c} {d}", f"{a + b} {c + d}", f"{b} {c}")
+        compare(
+            encode_by_rank,
             [
                 (bytes_of(a + b + c), later_first),
                 (bytes_of(a + b + c), earlier_first),
@@ -335,27 +401,29 @@ def by_rank(encode_by_rank, random):
                 (bytes_of(a + b + c + d + e), deep),
                 (bytes_of(a + b + c + d), deep),
                 (bytes_of(b + c + d + e + a), deep),
-            ]
+            ],
         )
 
 
 def leftmost(encode_by_rank, random):
     """of equal pairs that overlap, the left one"""
     a, b = letters(random, 2)
-    ranks = ranks_of(f"{a} {a}", f"{b} {b}")
-    encode_by_rank.compare((bytes_of(text), ranks) for text in (a * 3, b + a * 3, a * 5 + b * 3))
+    ranks = ranks_of(random, f"{a} {a}", f"{b} {b}")
+    compare(encode_by_rank, [(bytes_of(text), ranks) for text in (a * 3, b + a * 3, a * 5 + b * 3)])
 
 
 def trained(encode_by_rank, random):
     """merges that were learned from a text"""
-    syllables = ["".join(letters(random, 2)) for _ in range(5)]
+    alphabet = letters(random, 4)
 
     def word():
-        return "".join(syllables[i] for i in numbers(random, number(random, 1, 4), 0, 4))
+        return "".join(alphabet[i] for i in numbers(random, number(random, 4, 8), 0, 3))
 
     merges = train_bpe(" ".join(word() for _ in range(60)), vocab_size=256 + 24)
-    ranks = {pair: rank for rank, pair in enumerate(merges)}
-    encode_by_rank.compare((bytes_of(" " + word()), ranks) for _ in range(12))
+    ranks, words = shuffled(random, merges), [bytes_of(" " + word()) for _ in range(60)]
+    others = (first_found, sweep, longest_token)
+    telling = [parts for parts in words if all(other(parts, ranks) != encode(parts, ranks) for other in others)]
+    compare(encode_by_rank, [(parts, ranks) for parts in [*telling[:6], *words[:6]]])
 
 
 # ---- prompt_cost --------------------------------------------------------------------------------
@@ -444,6 +512,9 @@ EXERCISES = (
             "its pairs are turned round: left comes first": lambda words: counted(
                 words, pairs=lambda word: zip(word[1:], word, strict=False)
             ),
+            "its keys are sums: left + right adds two ids up; a key is the pair (left, right)": lambda words: counted(
+                words, pairs=lambda word: map(sum, pairwise(word))
+            ),
             "it counts single tokens, not pairs": lambda words: counted(words, pairs=lambda word: word),
             "it counts each token with every later one, not with its neighbour alone": lambda words: counted(
                 words, pairs=lambda word: ((a, b) for i, a in enumerate(word) for b in word[i + 1 :])
@@ -500,12 +571,21 @@ EXERCISES = (
         checks={"merge": (one_merge, no_merge, merges_of_merges), "order": (by_rank, leftmost, trained)},
         mistakes={
             "it merges once and stops: look again until no pair has a rank": one_merge_only,
+            "it stops after one look: what was merged may merge again": one_sweep,
+            "it merges one pair, and stops: look again until no pair has a rank": best_pair_alone,
+            "a pair that is not in `ranks` counts as rank 0: it has no rank, and never merges": unknown_is_rank_0,
+            "a pair that is not in `ranks` goes before all others: it has no rank, and never merges": (
+                unknown_goes_first
+            ),
             "it merges each pair at one place only: the same pair may stand in the word again": each_rank_once,
             "it merges the first pair it finds: the one of lowest rank goes first": first_found,
             "it sweeps from left to right and merges whatever may: the lowest rank in the whole word goes first": sweep,
             "of equal pairs that overlap it merges the right one: in aaa the left two go first": rightmost_of_equals,
             "it merges the last pair it finds: the one of lowest rank goes first": last_found,
             "it takes the highest rank first: rank 0 was learned first, and goes first": highest_rank,
+            "it merges in the order of the dict: the rank is the number that stands beside the pair": (
+                in_the_order_of_the_dict
+            ),
             "it cuts off the longest token that fits: the merges decide, by rank": longest_token,
             "it merges nothing": lambda parts, ranks: list(parts),
             "it puts all bytes into one token: only pairs that have a rank may merge": lambda parts, ranks: (
@@ -561,6 +641,9 @@ EXERCISES = (
             ),
             "a prompt longer than the context makes it cheaper: the room is below 0 then": lambda n, m, p, q, c: (
                 (n * p + min(m, c - n) * q) / 1e6
+            ),
+            "it gives whole numbers: // drops what comes after the point, / keeps it": lambda n, m, p, q, c: (
+                cost(n, m, p, q, c) // 1.0
             ),
             "it ignores the context": lambda n, m, p, q, c: (n * p + m * q) / 1e6,
             "it cuts a prompt that does not fit: such a prompt is refused": lambda n, m, p, q, c: (

@@ -144,6 +144,21 @@ def a_list_of_pairs(words):
     return [pair for word in words for pair in pairwise(word)]
 
 
+@count_pairs.wrong("its keys are sums")
+def joined_as_text_is(words):
+    """The lesson's own line: with ids it adds up."""
+    return Counter(left + right for word in words for left, right in pairwise(word))
+
+
+@count_pairs.wrong("its keys are texts")
+def keys_as_text(words):
+    counts = {}
+    for word, times in words.items():
+        for left, right in pairwise(word):
+            counts[f"{left}{right}"] = counts.get(f"{left}{right}", 0) + times
+    return counts
+
+
 # ---- merge_pair ---------------------------------------------------------------------------------
 
 merge_pair = Proof("merge_pair")
@@ -472,6 +487,91 @@ def unknown_pair(parts, ranks):
     return parts
 
 
+@encode_by_rank.wrong("in the order of the dict")
+def replays_the_dict(parts, ranks):
+    """Never looks at a rank."""
+    for left, right in ranks:
+        merged, i = [], 0
+        while i < len(parts):
+            if i + 1 < len(parts) and (parts[i], parts[i + 1]) == (left, right):
+                merged.append(left + right)
+                i += 2
+            else:
+                merged.append(parts[i])
+                i += 1
+        parts = merged
+    return parts
+
+
+@encode_by_rank.wrong("it stops after one look")
+def one_sweep(parts, ranks):
+    merged, i = [], 0
+    while i < len(parts):
+        if i + 1 < len(parts) and (parts[i], parts[i + 1]) in ranks:
+            merged.append(parts[i] + parts[i + 1])
+            i += 2
+        else:
+            merged.append(parts[i])
+            i += 1
+    return merged
+
+
+@encode_by_rank.wrong("it merges one pair, and stops")
+def the_best_pair_alone(parts, ranks):
+    known = [pair for pair in pairwise(parts) if pair in ranks]
+    if not known:
+        return list(parts)
+    best = min(known, key=ranks.get)
+    merged, i = [], 0
+    while i < len(parts):
+        if tuple(parts[i : i + 2]) == best:
+            merged.append(parts[i] + parts[i + 1])
+            i += 2
+        else:
+            merged.append(parts[i])
+            i += 1
+    return merged
+
+
+@encode_by_rank.wrong("counts as rank 0")
+def unknown_is_best(parts, ranks):
+    parts = list(parts)
+    while len(parts) > 1:
+        i = min(range(len(parts) - 1), key=lambda i: ranks.get((parts[i], parts[i + 1]), 0))
+        if (parts[i], parts[i + 1]) not in ranks:
+            break
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+    return parts
+
+
+@encode_by_rank.wrong("goes before all others")
+def unknown_is_best_everywhere(parts, ranks):
+    while len(parts) > 1:
+        best = min(pairwise(parts), key=lambda pair: ranks.get(pair, 0))
+        if best not in ranks:
+            break
+        merged = []
+        for part in parts:
+            if merged and (merged[-1], part) == best:
+                merged[-1] += part
+            else:
+                merged.append(part)
+        parts = merged
+    return parts
+
+
+@encode_by_rank.wrong("has no rank: `ranks.get` gives None")
+def compares_with_none(parts, ranks):
+    parts = list(parts)
+    while len(parts) > 1:
+        best = min(pairwise(parts), key=ranks.get)
+        if best not in ranks:
+            break
+        i = list(pairwise(parts)).index(best)
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+    return parts
+
+
 # ---- prompt_cost --------------------------------------------------------------------------------
 
 prompt_cost = Proof("prompt_cost")
@@ -585,3 +685,8 @@ def exactly_full(n, m, p, q, c):
 @prompt_cost.wrong("it gives another value than it should")
 def rounded(n, m, p, q, c):
     return round((n * p + min(m, c - n) * q) / 1e6, 2) if n < c else 0.0
+
+
+@prompt_cost.wrong("// drops what comes after the point")
+def whole_division(n, m, p, q, c):
+    return (n * p + min(m, c - n) * q) // 1_000_000 if n < c else 0.0
