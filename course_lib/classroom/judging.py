@@ -230,7 +230,7 @@ def describe(value: Any) -> str:
         return str(_rounded(value.tolist())) if value.numel() <= 24 else f"<{_name(value)[2:]}>"
     if type(value) in (dict, Counter, defaultdict):
         text = "{" + ", ".join(f"{describe(key)}: {describe(item)}" for key, item in value.items()) + "}"
-        return text if len(text) <= 200 else f"<{_name(value)[2:]} of {len(value)}>"
+        return text if len(text) <= 200 else f"<{_name(dict(value))[2:]} of {len(value)}>"
     if inspect.isfunction(value):
         return value.__name__
     text = repr(_rounded(value)) if type(value) in (int, float, bool, str, bytes, list, tuple) else _name(value)
