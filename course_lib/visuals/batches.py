@@ -202,34 +202,50 @@ def _draw_rectangle(axes: Axes, rectangle: Rectangle, widest: int) -> None:
     axes.set_xlim(0, widest)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.set_axis_off()
-    axes.set_title(f"{WAYS[rectangle.way]}: {summary(rectangle)}", fontsize=9.5, fontweight="normal", pad=4)
+    axes.set_title(
+        f"{WAYS[rectangle.way].capitalize()}. {summary(rectangle)}", fontsize=9.5, fontweight="normal", pad=4
+    )
 
 
 @course_style()
-def waste_figure(groups: Mapping[str, Sequence[Sequence[int]]], title: str) -> Figure:
+def waste_figure(
+    groups: Mapping[str, Sequence[Sequence[int]]], ends: Mapping[str, Sequence[Sequence[int]]], title: str
+) -> Figure:
     """Batches of rows as bars: the real tokens of each row, and the padding up to the longest row of its batch.
 
-    `groups`: a name → its batches, each the lengths of its rows.
+    `groups`: a name → its batches, each the lengths of its rows. `ends`: for some of the names, how many tokens of
+    each length are end tokens; they are drawn together behind the row's text.
     """
-    figure = Figure(figsize=(WIDTH, 3.9))
+    figure = Figure(figsize=(WIDTH, 4.1))
     panels = figure.subplots(1, len(groups), sharex=True, sharey=True, squeeze=False)[0]
     most = max(sum(len(lengths) + 1 for lengths in batches) for batches in groups.values())
     for axes, (name, batches) in zip(panels, groups.items(), strict=True):
         y = 0
-        for lengths in batches:
+        n_ends = ends.get(name, [[0] * len(lengths) for lengths in batches])
+        for lengths, closing in zip(batches, n_ends, strict=True):
             places = range(y, y + len(lengths))
             width = max(lengths)
+            words = [n - end for n, end in zip(lengths, closing, strict=True)]
             padding = dict(facecolor=SHADE, edgecolor=LINE, hatch="////", linewidth=0, height=0.86)
             axes.barh(places, [width - n for n in lengths], left=lengths, **padding)
-            axes.barh(places, lengths, color=GREEN.strong, height=0.86)
+            axes.barh(places, closing, left=words, color=GREEN.strong, height=0.86)
+            axes.barh(places, words, color=GREEN.medium, height=0.86)
             y += len(lengths) + 1
         real, all_ = sum(map(sum, batches)), sum(len(b) * max(b) for b in batches)
+        closing = sum(map(sum, n_ends))
         axes.set_ylim(most - 1, -1)  # one scale for all: the area is the work
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
-        axes.set_title(f"{name}\n{percent(1 - real / all_)} padding", fontsize=10)
+        said = f"{percent(1 - real / all_)} padding" + f", {percent(closing / all_)} end tokens" * (closing > 0)
+        axes.set_title(f"{name}\n{said}", fontsize=10)
         axes.set_xlabel("tokens")
     figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    keys = [
+        Patch(color=GREEN.medium, label="text"),
+        Patch(color=GREEN.strong, label="end tokens"),
+        Patch(facecolor=SHADE, edgecolor=MUTED, hatch="////", linewidth=0.5, label="padding"),
+    ]
+    figure.legend(handles=keys, loc="outside lower left", ncols=3)
     return figure
 
 
@@ -239,7 +255,7 @@ def cosine_figure(cosines: Mapping[int, Sequence[float]], title: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.5))
     panels = figure.subplots(1, len(cosines), sharex=True, squeeze=False)[0]
     for axes, (width, values) in zip(panels, cosines.items(), strict=True):
-        axes.hist(values, bins=41, range=(-1, 1), color=GREEN.strong)
+        axes.hist(values, bins=101, range=(-1, 1), color=GREEN.strong)
         axes.set_title(f"{width} numbers", fontsize=10)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -261,16 +277,11 @@ def window_figure(tokens: Sequence[str], probabilities: Mapping[int, float], ans
     axes.plot(windows, [probabilities[w] for w in windows], color=GREEN.strong, marker="o", markersize=5, clip_on=False)
     needed = len(tokens) - tokens.index(answer)  # the smallest window that still holds it
     axes.axvline(needed - 0.5, color=MUTED, linewidth=1, linestyle="--")
+    place = dict(xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9.5, color=MUTED)
     axes.annotate(
-        f"a window of {needed} tokens or more\nstill holds {axis_label(answer)}",
-        (needed - 0.5, 0.55),
-        xycoords=("data", "axes fraction"),
-        xytext=(-8, 0),
-        textcoords="offset points",
-        ha="right",
-        fontsize=9.5,
-        color=MUTED,
+        f"← too short to hold {axis_label(answer)}", (needed - 0.5, 0.16), xytext=(-8, 0), ha="right", **place
     )
+    axes.annotate(f"from {needed} on\nit is in →", (needed - 0.5, 0.16), xytext=(24, 0), **place)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda p, _: f"{100 * p:.0f}%")
     axes.set_xlabel("window: how many of the last tokens the model gets")
@@ -283,6 +294,7 @@ _SERIES = (  # colour, marker, line: the phases whose weights are meant
     (PHASES[1].strong, "o", "-"),
     (PHASES[3].strong, "s", "--"),
     (PHASES[2].strong, "^", ":"),
+    (PHASES[2].strong, "v", "-."),
 )
 
 
@@ -297,17 +309,21 @@ def precision_figure(
 ) -> Figure:
     """Loss against bits for several sets of weights, and against the degrees by which the embeddings have turned.
 
-    `by_bits`: a name → {bits: loss}. `by_noise`: degrees → loss. `rounded`: bits → (degrees, loss). Losses above
-    `knows_nothing` are drawn at the top edge.
+    `by_bits`: a name → {bits: loss}. `by_noise`: degrees → loss. `rounded`: bits → (degrees, loss). Where a
+    line leaves the picture, its losses stand at the top edge as numbers.
     """
     figure = Figure(figsize=(WIDTH, 4.1))
     left, right = figure.subplots(1, 2, sharey=True)
-    top = 1.06 * knows_nothing
+    top, beyond = 1.06 * knows_nothing, []
     for (name, losses), (colour, marker, line) in zip(by_bits.items(), _SERIES, strict=False):
         bits = sorted(losses, reverse=True)
-        heights = [min(losses[b], top) for b in bits]
-        left.plot(range(len(bits)), heights, color=colour, marker=marker, linestyle=line, label=name, clip_on=False)
+        inside = [place for place, b in enumerate(bits) if losses[b] <= top]
+        left.plot(range(len(bits)), [losses[b] for b in bits], color=colour, linestyle=line)
+        left.plot(inside, [losses[bits[place]] for place in inside], color=colour, marker=marker, linestyle="none")
+        left.plot([], [], color=colour, marker=marker, linestyle=line, label=name)
         left.set_xticks(range(len(bits)), bits)
+        beyond += [f"{name} ↑ {losses[b]:.1f} at {b} bits" for b in bits if losses[b] > top]
+    left.annotate("\n".join(beyond), (0.99, 1.01), xycoords="axes fraction", fontsize=9, color=MUTED, ha="right")
     left.set_xlabel("bits for each number")
     left.set_ylabel("loss (lower is better)")
     left.set_title("rounded to few bits", fontsize=10)

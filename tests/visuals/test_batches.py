@@ -134,9 +134,9 @@ def test_the_figure_has_every_token_once():
 
 
 def test_waste_is_the_hatched_area():
-    figure = waste_figure({"one": [[1, 3], [2, 2]], "two": [[4, 4]]}, "?")
+    figure = waste_figure({"one": [[1, 3], [2, 2]], "two": [[4, 4]]}, {"two": [[1, 2]]}, "?")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["one\n20.0% padding", "two\n0.0% padding"]
+    assert titles == ["one\n20.0% padding", "two\n0.0% padding, 37.5% end tokens"]
     for axes, total in zip(figure.axes, (10, 8), strict=True):
         assert sum(bar.get_width() for bar in axes.patches) == total
 
@@ -150,8 +150,9 @@ def test_the_other_figures_show_their_numbers():
     series = {"in": {8: 4.0, 2: 9.0}, "out": {8: 4.0, 2: 20.0}}
     figure = precision_figure(series, {10.0: 4.1, 60.0: 8.0}, {2: (58.0, 8.2)}, 4.0, 10.8, "?")
     left, right = figure.axes
-    assert list(left.lines[0].get_ydata()) == [4.0, 9.0]
-    assert list(left.lines[1].get_ydata()) == [4.0, pytest.approx(1.06 * 10.8)]  # at the top edge
+    by_marker = {line.get_marker(): list(line.get_ydata()) for line in left.lines if len(line.get_ydata())}
+    assert by_marker["o"] == [4.0, 9.0] and by_marker["s"] == [4.0]  # what leaves the picture has no mark
+    assert "out ↑ 20.0 at 2 bits" in [t.get_text() for t in left.texts]
     assert list(right.lines[0].get_xdata()) == [10.0, 60.0]
     assert "2 bits" in [t.get_text() for t in right.texts]
 

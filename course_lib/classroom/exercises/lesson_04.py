@@ -11,6 +11,28 @@ def whole(low, high, random):
     return int(torch.randint(low, high + 1, (1,), generator=random))
 
 
+def explained(learner, inputs, slips):
+    """As `learner.compare`; a crash that the formula of one of the `slips` meets, too, gets that slip's sentence."""
+    inputs = list(inputs)
+    try:
+        learner.compare(inputs)
+    except Wrong as wrong:
+        for sentence, formula in slips.items():
+            if (crash := first_crash(formula, inputs)) and crash in wrong.sentence:
+                raise Wrong(sentence, wrong.shown) from None
+        raise
+
+
+def first_crash(formula, inputs):
+    """What PyTorch says at the first input for which the formula cannot be computed; empty where there is none."""
+    for arguments in inputs:
+        try:
+            formula(*arguments)
+        except RuntimeError as error:
+            return str(error).splitlines()[0]
+    return ""
+
+
 # ---- input_embedding ------------------------------------------------------------------------------
 
 
@@ -20,31 +42,60 @@ def embedding(ids, token_table, position_table, start=0):
 
 def entrance(random, batch, n, start=None, rows=12):
     """Ids, two tables of whole numbers that no two sums share, and a start where one is asked for."""
-    d_model = whole(2, 4, random)
+    d_model = whole(3, 4, random)  # tables too large to be printed in full
     ids = torch.randint(rows, (batch, n), generator=random)
     tokens = torch.randint(-40, 41, (rows, d_model), generator=random) / 2
     positions = torch.randint(-40, 41, (rows, d_model), generator=random) / 8
     return (ids, tokens, positions) if start is None else (ids, tokens, positions, start)
 
 
+def as_many_as_prompts(ids, tokens, positions, start=0):
+    return tokens[ids] + positions[start : start + len(ids)]
+
+
+def all_from_start(ids, tokens, positions, start=0):
+    return tokens[ids] + positions[start:]
+
+
+def up_to_n(ids, tokens, positions, start=0):
+    return tokens[ids] + positions[start : ids.shape[1]]
+
+
+def counted_up_to_n(ids, tokens, positions, start=0):
+    return tokens[ids] + positions[torch.arange(start, ids.shape[1])]
+
+
+PROMPTS_COUNTED = "it slices len(ids) rows, which is the number of prompts: the positions are ids.shape[1]"
+ALL_FROM_START = "it takes all rows of the position table from `start` on: take one for each position of ids"
+ENDS_AT_N = "its positions end at n: they end at start + n, where the first stands at `start`"
+SLIPS = {
+    PROMPTS_COUNTED: as_many_as_prompts,
+    ALL_FROM_START: all_from_start,
+    ENDS_AT_N: up_to_n,
+    "its positions are counted from `start` up to n: up to start + n": counted_up_to_n,
+}
+
+
 def prompts(embed, random):
     """each token's row plus its position's row, in one prompt and in several"""
-    embed.compare(entrance(random, *shape) for shape in ((1, 2), (2, 2), (1, 5), (2, 3), (3, 3), (4, 2), (2, 6)))
+    shapes = ((1, 2), (2, 2), (1, 5), (2, 3), (3, 3), (4, 2), (2, 6))
+    explained(embed, [entrance(random, *shape) for shape in shapes], SLIPS)
 
 
 def single(embed, random):
     """a single token"""
-    embed.compare(entrance(random, shape, 1) for shape in (1, 3))
+    explained(embed, [entrance(random, batch, 1) for batch in (1, 3)], SLIPS)
 
 
 def later(embed, random):
     """tokens that come after others: the first of them stands at position `start`"""
-    embed.compare(entrance(random, b, n, start) for b, n, start in ((1, 2, 1), (1, 1, 5), (2, 3, 4), (3, 3, 2)))
+    sizes = ((1, 2, 1), (1, 1, 5), (2, 3, 4), (3, 3, 2))
+    explained(embed, [entrance(random, *size) for size in sizes], SLIPS)
 
 
 def to_the_end(embed, random):
     """up to the last row of the position table"""
-    embed.compare(entrance(random, 2, n, 12 - n) for n in (1, 4, 7))
+    explained(embed, [entrance(random, 2, n, 12 - n) for n in (1, 4, 7)], SLIPS)
 
 
 def run_through(ids, tokens, positions, start=0):
@@ -82,6 +133,9 @@ INPUT_EMBEDDING = Exercise(
             lambda i, t, p, s=0: t[i] + p[s : s + len(i), None]
         ),
         "it counts positions on from one prompt to the next: each prompt begins at `start`": run_through,
+        PROMPTS_COUNTED: as_many_as_prompts,
+        ALL_FROM_START: all_from_start,
+        ENDS_AT_N: up_to_n,
         "it takes the last rows of the position table: the first token stands at `start`": (
             lambda i, t, p, s=0: t[i] + p[-i.shape[1] :]
         ),
@@ -174,7 +228,24 @@ def left(pad, random):
 
 def left_empty(pad, random):
     """on the left, too: empty prompts, equally long ones, and the padding's id as a real token"""
-    pad.compare((texts(random, *lengths, pad_id=2), 2, "left") for lengths in ((0, 2), (2, 2), (3, 0, 4)))
+    inputs = [(texts(random, *lengths, pad_id=2), 2, "left") for lengths in ((0, 2), (2, 2), (3, 0, 4))]
+    explained(pad, inputs, {MINUS_ZERO: from_minus_length})
+
+
+MINUS_ZERO = "`-len(s)` is -0 for an empty prompt, and [-0:] is the whole row: begin at width - len(s)"
+
+
+def from_minus_length(sequences, pad_id, side="left"):
+    """Left padding that writes each sequence into row[-len(sequence):]."""
+    ids, real = batching.pad(sequences, pad_id, side)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[-len(sequence) :] = torch.tensor(sequence)
+    return ids, real
+
+
+def all_real_where_empty(ids, real, sequences, pad_id, side):
+    empty = torch.tensor([not sequence for sequence in sequences])
+    return real | empty[:, None] if side == "left" else real
 
 
 def padded(ids=None, mask=None, fit=None):
@@ -237,6 +308,9 @@ PAD_BATCH = Exercise(
         ),
         "the tokens of a row run backwards: padding on the left leaves their order alone": reversed_rows,
         "it reverses the rows, pads, and does not turn them back": unflipped,
+        "an empty prompt's mask is True on the left: a slice from -len(s) is the whole row there": padded(
+            mask=all_real_where_empty
+        ),
         "it pads with 0: the padding's id is `pad_id`": padded(fit=lambda s, p, side: (s, 0, side)),
         "it cuts all prompts to the shortest: none of their tokens may get lost": cut_to_shortest,
         "its rows are one wider than the longest prompt: that one needs no padding": one_wider,
@@ -281,8 +355,15 @@ def full_rows(pack, random):
     """several documents that fill their rows exactly"""
     end = whole(1, 9, random)
     pack.compare(
-        (library(random, lengths), n, end) for lengths, n in (((1, 2), 5), ((2, 2), 2), ((3, 1, 3), 5), ((2, 4, 3), 4))
+        (library(random, lengths), n, end)
+        for lengths, n in (((1, 2), 5), ((2, 2), 2), ((5, 1), 4), ((3, 1, 3), 5), ((2, 4, 3), 4))
     )
+
+
+def with_an_empty_one(pack, random):
+    """an empty document is an end token alone"""
+    end = whole(1, 9, random)
+    pack.compare((library(random, lengths), n, end) for lengths, n in (((0, 2), 4), ((1, 0, 2), 6), ((2, 0, 0, 1), 7)))
 
 
 def across(pack, random):
@@ -342,6 +423,15 @@ def one_row_each(documents, length, end_id):
     return torch.cat([rows_of([*document, end_id], length, end_id) for document in documents])
 
 
+def one_row_each_if_short(documents, length, end_id):
+    """A new row for each document, closed by an end token only where there is room."""
+    return torch.cat([rows_of(document, length, end_id) for document in documents])
+
+
+def without_empty(documents, length, end_id):
+    return rows_of(chained([d for d in documents if d], end_id), length, end_id)
+
+
 def cut_to_the_row(documents, length, end_id):
     return torch.tensor([[*document, *[end_id] * length][:length] for document in documents])
 
@@ -368,7 +458,7 @@ PACK_DOCUMENTS = Exercise(
     lesson="04",
     title="documents back to back in rows without waste",
     oracle=packed,
-    checks={"chain": (one_document, full_rows, across), "last_row": (filled, after_the_last)},
+    checks={"chain": (one_document, full_rows, across, with_an_empty_one), "last_row": (filled, after_the_last)},
     mistakes={
         "it puts nothing between two documents: an end token follows each": without_ends,
         "its end token comes before each document: it follows each": before,
@@ -378,6 +468,10 @@ PACK_DOCUMENTS = Exercise(
         "it drops the last row where that is not full: no token may get lost": drop_last,
         "it fills the last row with 0: fill it with `end_id`": lambda d, n, e: rows_of(chained(d, e), n, 0),
         "it begins a new row for each document, which is padding again: they follow each other at once": one_row_each,
+        "a document that fills its row has no end token (and each begins a row of its own): one follows each": (
+            one_row_each_if_short
+        ),
+        "it leaves out empty documents: of such a one the end token stays": without_empty,
         "it cuts each document to one row: what is too long goes on in the next row": cut_to_the_row,
         "it reads the rows down the columns: the chain goes along a row, then on to the next": by_columns,
         "it adds a whole row of end tokens where the last row is full already": a_row_too_many,

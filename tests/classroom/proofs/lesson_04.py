@@ -114,7 +114,22 @@ def side_by_side(ids, token_table, position_table, start=0):
     return torch.cat((token_table[ids], positions), dim=-1)
 
 
-@input_embedding.wrong("The size of tensor a")
+@input_embedding.wrong("it slices len(ids) rows")
+def prompts_for_positions(ids, token_table, position_table, start=0):
+    return token_table[ids] + position_table[start : start + len(ids)]
+
+
+@input_embedding.wrong("all rows of the position table from `start` on")
+def open_slice(ids, token_table, position_table, start=0):
+    return token_table[ids] + position_table[start:]
+
+
+@input_embedding.wrong("its positions are counted from `start` up to n")
+def range_ends_too_early(ids, token_table, position_table, start=0):
+    return token_table[ids] + position_table[torch.arange(start, ids.shape[1])]
+
+
+@input_embedding.wrong("its positions end at n")
 def slice_ends_too_early(ids, token_table, position_table, start=0):
     return token_table[ids] + position_table[start : ids.shape[1]]
 
@@ -215,6 +230,28 @@ def reversed_and_left_so(sequences, pad_id, side="right"):
     if side == "left":
         sequences = [list(reversed(s)) for s in sequences]
     return rows_of_lists(sequences, pad_id)
+
+
+@pad_batch.wrong("[-0:] is the whole row")
+def from_the_right_end(sequences, pad_id, side="right"):
+    width = max(map(len, sequences))
+    ids = torch.full((len(sequences), width), pad_id)
+    mask = torch.zeros(len(sequences), width, dtype=torch.bool)
+    for row, s in enumerate(sequences):
+        columns = slice(0, len(s)) if side == "right" else slice(-len(s), None)
+        ids[row, columns] = torch.tensor(s, dtype=torch.long)
+        mask[row, columns] = True
+    return ids, mask
+
+
+@pad_batch.wrong("an empty prompt's mask is True")
+def mask_from_the_right_end(sequences, pad_id, side="right"):
+    ids, mask = rows_of_lists(sequences, pad_id, side)
+    if side == "left":
+        mask = torch.zeros_like(mask)
+        for row, s in enumerate(sequences):
+            mask[row, -len(s) :] = True
+    return ids, mask
 
 
 @pad_batch.wrong("it pads with 0")
@@ -366,6 +403,20 @@ def fill_with_zero(documents, length, end_id):
 @pack_documents.wrong("a new row for each document")
 def a_row_each(documents, length, end_id):
     return torch.cat([in_rows([*d, end_id], length, end_id) for d in documents])
+
+
+@pack_documents.wrong("fills its row has no end token")
+def a_row_each_end_if_room(documents, length, end_id):
+    rows = []
+    for d in documents:
+        for i in range(0, len(d), length):
+            rows.append(d[i : i + length] + [end_id] * (length - len(d[i : i + length])))
+    return torch.tensor(rows)
+
+
+@pack_documents.wrong("leaves out empty documents")
+def only_filled(documents, length, end_id):
+    return by_slices([d for d in documents if d], length, end_id)
 
 
 @pack_documents.wrong("cuts each document to one row")
