@@ -35,6 +35,7 @@ LOOKS = (
     ("X", LINE, MUTED),
     ("p", GREEN.pale, "#08614a"),
 )
+USUAL = ("animal", "colour", "food", "place", "profession", "verb", "person", "thing")  # each has one sign on all maps
 WORD_SIZE = 8.5  # points
 
 
@@ -43,12 +44,16 @@ WORD_SIZE = 8.5  # points
 
 @course_style()
 def word_maps(
-    maps: Mapping[str, object], words: Sequence[str], kinds: Sequence[str], title: str = "Which words lie together?"
+    maps: Mapping[str, object],
+    words: Sequence[str],
+    kinds: Sequence[str],
+    title: str = "Which words lie together?",
+    named: Sequence[str] = (),
 ) -> Figure:
     """The same words on one or more maps, side by side: a mark for each kind, the word beside it where there is room.
 
-    `maps`: heading → points (word, 2). `kinds`: the kind of each word, at most eight different ones. Raises ValueError
-    where lengths differ or there are more kinds.
+    `maps`: heading → points (word, 2). `kinds`: the kind of each word, at most eight different ones. `named`: the words
+    that the text speaks of, which are written first. Raises ValueError where lengths differ or there are more kinds.
     """
     if not maps:
         raise ValueError("maps must hold at least one map, got none")
@@ -62,7 +67,7 @@ def word_maps(
     figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     figure.draw_without_rendering()  # the layout must be known before the words find their places
     for axes, points in zip(panels, maps.values(), strict=True):
-        _draw_words(axes, _points(points, words), words, kinds)
+        _draw_words(axes, _points(points, words), words, kinds, named)
     return figure
 
 
@@ -78,7 +83,9 @@ def _looks(kinds: Sequence[str]) -> dict[str, tuple[str, str, str]]:
     different = list(dict.fromkeys(kinds))
     if len(different) > len(LOOKS):
         raise ValueError(f"kinds must be at most {len(LOOKS)} different ones, got {len(different)}")
-    return dict(zip(different, LOOKS, strict=False))
+    own = {kind: LOOKS[USUAL.index(kind)] for kind in different if kind in USUAL}
+    free = (look for look in LOOKS if look not in own.values())
+    return {kind: own.get(kind) or next(free) for kind in different}
 
 
 def _keys(kinds: Sequence[str]) -> list[Line2D]:
@@ -92,7 +99,7 @@ def _frame(axes: Axes, points: np.ndarray) -> None:
     """Limits around the points with room for words, and no scale: only what is near what can be read."""
     low, high = points.min(0), points.max(0)
     room = np.maximum(0.07 * (high - low), 1e-6)
-    axes.set_xlim(low[0] - room[0], high[0] + 1.6 * room[0])
+    axes.set_xlim(low[0] - 1.3 * room[0], high[0] + 1.8 * room[0])
     axes.set_ylim(low[1] - room[1], high[1] + room[1])
     axes.set_xticks([])
     axes.set_yticks([])
@@ -100,13 +107,17 @@ def _frame(axes: Axes, points: np.ndarray) -> None:
     axes.spines[:].set_color(LINE)
 
 
-def _draw_words(axes: Axes, points: np.ndarray, words: Sequence[str], kinds: Sequence[str]) -> None:
-    """A mark for each word, and the word beside it where it covers no other mark or word."""
+def _draw_words(
+    axes: Axes, points: np.ndarray, words: Sequence[str], kinds: Sequence[str], named: Sequence[str]
+) -> None:
+    """A mark for each word, the word beside it where it covers no other; a named word farther off, if need be."""
     _draw_marks(axes, points, kinds)
     looks, places = _looks(kinds), _inches(axes, points)
     taken = _squares(places, 0.045)
-    for point, place, word, kind in zip(points, places, words, kinds, strict=True):
-        _write(axes, point, place, word, taken, color=looks[kind][2], fontsize=WORD_SIZE)
+    for i in sorted(range(len(words)), key=lambda i: words[i] not in named):
+        style = dict(color=looks[kinds[i]][2], fontsize=WORD_SIZE)
+        if not _write(axes, points[i], places[i], words[i], taken, **style) and words[i] in named:
+            _write(axes, points[i], places[i], words[i], taken, far=True, **style)
 
 
 def _draw_marks(axes: Axes, points: np.ndarray, kinds: Sequence[str], size: float = 5.5, **style) -> None:
@@ -126,23 +137,46 @@ def _inches(axes: Axes, points: np.ndarray) -> np.ndarray:
     return (axes.transData.transform(points) - (box.x0, box.y0)) / axes.figure.dpi
 
 
-def _write(axes: Axes, point, place, word: str, taken: list, mark: float = 0.05, **style) -> None:
-    """The word at the first of eight places around its mark where nothing is yet, else nowhere."""
+def _write(axes: Axes, point, place, word: str, taken: list, mark: float = 0.05, far: bool = False, **style) -> bool:
+    """The word at the first place around its mark where nothing is yet; `far`: farther away, tied to it by a line.
+
+    Returns whether there was one: else nothing is written.
+    """
     bold = 1.15 if style.get("weight") == "bold" else 1
     width, height = bold * text_inches(visible(word), style["fontsize"]) + 0.02, 0.125
     box = axes.get_window_extent()
     page = box.width / axes.figure.dpi, box.height / axes.figure.dpi
     x, y = place
-    right, left, above, below = mark + 0.02, -mark - 0.02 - width, mark + 0.01, -mark - 0.14
-    beside = [(right, -0.06), (left, -0.06), (-width / 2, above), (-width / 2, below)]
-    for dx, dy in beside + [(across, up) for up in (above, below) for across in (mark, -mark - width)]:
+    for dx, dy in _far(width, height) if far else _beside(width, mark):
         own = x + dx, y + dy, x + dx + width, y + dy + height
-        inside = own[0] > 0 and own[1] > 0 and own[2] < page[0] and own[3] < page[1]
+        inside = own[0] > 0.04 and own[1] > 0.03 and own[2] < page[0] - 0.04 and own[3] < page[1] - 0.03
         if inside and not any(own[0] < b[2] and b[0] < own[2] and own[1] < b[3] and b[1] < own[3] for b in taken):
             taken.append(own)
-            offset = (72 * dx, 72 * (dy + 0.015))
-            axes.annotate(without_formulas(visible(word)), point, offset, textcoords="offset points", **style)
-            return
+            line = dict(arrowstyle="-", color=MUTED, linewidth=0.5, shrinkA=0, shrinkB=2, relpos=(0.5, 0.5))
+            axes.annotate(
+                without_formulas(visible(word)),
+                point,
+                (72 * dx, 72 * (dy + 0.015)),
+                textcoords="offset points",
+                arrowprops=line if far else None,
+                **style,
+            )
+            return True
+    return False
+
+
+def _beside(width: float, mark: float) -> list[tuple[float, float]]:
+    """Eight places for a word around its mark: where its lower left corner lies, seen from the mark, in inches."""
+    right, left, above, below = mark + 0.02, -mark - 0.02 - width, mark + 0.01, -mark - 0.14
+    sides = [(right, -0.06), (left, -0.06), (-width / 2, above), (-width / 2, below)]
+    return sides + [(across, up) for up in (above, below) for across in (mark, -mark - width)]
+
+
+def _far(width: float, height: float) -> list[tuple[float, float]]:
+    """More such places, on three wider rings."""
+    turns = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    ring = [(r * np.cos(turn), 0.6 * r * np.sin(turn)) for r in (0.4, 0.6, 0.8) for turn in turns]
+    return [(x - width / 2, y - height / 2) for x, y in ring]
 
 
 # ---- neighbours ---------------------------------------------------------------------------------
@@ -157,6 +191,7 @@ class Neighbourhood:
     neighbours: tuple[str, ...]
     ids: tuple[int, ...]
     cosines: tuple[float, ...]
+    strangers: float  # the mean cosine of any two tokens: less than this is no nearness
 
 
 def neighbourhood(text: str, tokenizer: Tokenizer, table: Float[Tensor, "vocab d_model"], k: int) -> Neighbourhood:
@@ -175,7 +210,8 @@ def neighbourhood(text: str, tokenizer: Tokenizer, table: Float[Tensor, "vocab d
         )
     near, cosines = nearest(table[ids[0]], table, k, without=ids)
     texts = tuple(tokenizer.token_text(id) for id in near)
-    return Neighbourhood(tokenizer.token_text(ids[0]), ids[0], texts, tuple(near), tuple(cosines))
+    strangers = F.normalize(table, dim=1).mean(0).square().sum().item()
+    return Neighbourhood(tokenizer.token_text(ids[0]), ids[0], texts, tuple(near), tuple(cosines), strangers)
 
 
 def in_words(found: Neighbourhood) -> str:
@@ -183,7 +219,8 @@ def in_words(found: Neighbourhood) -> str:
     near = ", ".join(
         f"{visible(token)} {cosine:.2f}" for token, cosine in zip(found.neighbours, found.cosines, strict=True)
     )
-    return f"The nearest tokens of {visible(found.token)}, by cosine: {near}."
+    strangers = f"{found.strangers:.2f}".replace("-0.00", "0.00")
+    return f"The nearest tokens of {visible(found.token)}, by cosine: {near}. Two strangers have {strangers}."
 
 
 @dataclass(frozen=True)
@@ -229,14 +266,17 @@ def neighbours_figure(found: Neighbourhood, ground: Ground, table: Float[Tensor,
     bars.set_yticks(rows, [axis_label(token, 1.1) for token in found.neighbours])
     bars.set_ylim(max(len(found.cosines), 8) - 0.4, -0.6)
     bars.set_xlim(min(0, *found.cosines), 1.18)
-    bars.set_xticks([])
+    bars.axvline(found.strangers, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
+    bars.set_xticks([found.strangers], [f"two strangers: {found.strangers:.2f}"])
     bars.spines["bottom"].set_visible(False)
     bars.tick_params(length=0)
     bars.set_title("how near, by cosine", fontsize=10)
     own = (table[[found.id, *found.ids]] @ ground.axes.T).numpy()
-    plane.set_title("where on the map", fontsize=10)
+    plane.set_title("where on the map of kinds", fontsize=10)
     _frame(plane, np.concatenate([ground.points, own]))
-    figure.legend(handles=_keys(ground.kinds), loc="outside lower right", ncols=8, handletextpad=0.2, columnspacing=1.0)
+    ring = dict(linestyle="", marker="o", markerfacecolor=PAPER, markeredgecolor=GREEN.strong)
+    keys = [*_keys(ground.kinds), Line2D([], [], **ring, label="neighbour")]
+    figure.legend(handles=keys, loc="outside lower right", ncols=9, handletextpad=0.2, columnspacing=0.9)
     figure.suptitle(
         f"What lies near “{without_formulas(visible(found.token))}”?",
         x=0.012,

@@ -17,7 +17,7 @@ def test_a_word_its_neighbours_and_what_is_no_token(tmp_path):
         driven = lesson.drive("neighbours", steps=5)
         assert driven.before.pictures != driven.after.pictures
         assert "␣Dog 0.80" in driven.after.text
-        assert driven.before.text.count(" 0.") == 12 and driven.after.text.count(" 0.") == 7
+        assert driven.before.text.count(" 0.") == 13 and driven.after.text.count(" 0.") == 8
         cell = lesson.cell(lesson.handle("neighbours"))
 
         def enter(value):

@@ -43,6 +43,23 @@ def test_a_map_has_a_mark_for_each_word_and_a_shape_for_each_kind():
     assert_texts_stand_apart(figure)
 
 
+def test_a_kind_has_the_same_sign_on_every_map():
+    figures = [
+        word_maps({"": points(3)}, ["a", "b", "c"], kinds) for kinds in (("verb", "x", "place"), ("place", "verb", "x"))
+    ]
+    signs = [{key.get_label(): key.get_marker() for key in figure.legends[0].legend_handles} for figure in figures]
+    assert signs[0] == signs[1] and len(set(signs[0].values())) == 3
+
+
+def test_named_words_are_written_first():
+    crowd = 0.03 * points(60)
+    crowd[0] = 9.0
+    words = [f"word{i}" for i in range(60)]
+    written = {*texts(word_maps({"": crowd}, words, ["noun"] * 60))}
+    missing = next(word for word in words if word not in written)
+    assert missing in texts(word_maps({"": crowd}, words, ["noun"] * 60, named=[missing]))
+
+
 def test_words_without_room_are_left_out_rather_than_written_over_one_another():
     crowd = 0.03 * points(60)
     crowd[0] = 9.0
@@ -108,6 +125,8 @@ def test_bars_and_places_of_the_neighbours(smollm2, table, word, k):
     figure = neighbours_figure(found, ground, table)
     bars, plane = figure.axes
     assert [bar.get_width() for bar in bars.patches] == pytest.approx(found.cosines)
+    assert bars.lines[0].get_xdata()[0] == pytest.approx(0.4423, abs=1e-3)
+    assert {"two strangers: 0.44", "neighbour"} <= set(texts(figure))
     drawn = markers(plane)
     for row in (ground.points, (table[[found.id, *found.ids]] @ ground.axes.T).numpy()):
         assert all(np.abs(drawn - point).sum(1).min() < 1e-5 for point in row)
@@ -131,7 +150,7 @@ def test_the_playground_follows_its_controls_and_says_what_is_wrong(smollm2, mon
     assert "␣Dog 0.80" in problem.value and 'alt="The nearest tokens of ␣dog' in picture.value
 
     many.value = 2
-    assert problem.value.count("0.") == 2
+    assert problem.value.count("0.") == 3  # and what two strangers have
     field.value = "hill"
     before = problem.value
     centred.value = True

@@ -15,14 +15,20 @@ def rounded(*shape, random):
     return numbers * (1 - 2 * torch.randint(0, 2, shape, generator=random))
 
 
-def tables(random, sizes=((4, 2), (5, 3), (7, 4), (30, 8))):
+NARROW = ((4, 2), (5, 3), (7, 4), (30, 8))  # (vocab, d_model)
+
+
+def tables(random, sizes):
     for vocab, d_model in sizes:
         yield rounded(vocab, d_model, random=random)
 
 
-def prompts(random, shape=(4,)):
+WIDE = ((4, 5), (5, 6), (7, 8), (30, 32))  # an id is a column of these tables, too
+
+
+def prompts(random, shape=(4,), sizes=NARROW):
     """Ids and a table; each prompt has the first token, the last one, and one of them twice."""
-    for table in tables(random):
+    for table in tables(random, sizes):
         last = len(table) - 1
         ids = torch.randint(1, last, shape, generator=random)
         places = torch.randperm(ids.numel(), generator=random)
@@ -42,7 +48,7 @@ def some_tokens_only(look_up, random):
 
 def batches(look_up, random):
     """ids of two dimensions give vectors of three: (batch, position, d_model)"""
-    look_up.compare(prompts(random, (2, 3)))
+    look_up.compare(prompts(random, (2, 3), WIDE))
 
 
 def any_shape(look_up, random):
@@ -60,6 +66,12 @@ def gradient_flows(look_up, random):
                 "stay with tensors, without tolist(), item(), detach() or torch.tensor(…)",
                 "the table asks for gradients, and the answer has requires_grad = False",
             )
+
+
+def by_a_list(ids, table):
+    """`table[ids.tolist()]`: a list of two lists is an index for the rows and one for the columns."""
+    ids = ids.tolist()
+    return table[tuple(ids) if type(ids) is list and type(ids[0]) is list else ids]
 
 
 LOOK_UP = Exercise(
@@ -81,6 +93,8 @@ LOOK_UP = Exercise(
         "it puts all tokens into one long row of tokens: the shape of the ids must stay": lambda ids, table: table[
             ids.flatten()
         ],
+        "it turns the ids into lists, and lists in a list mean rows and columns to a tensor: keep the ids a "
+        "tensor": by_a_list,
         "it looks only at the first sentence of the batch": lambda ids, table: table[ids[0]],
         "it gives the one-hot vectors themselves: they still have to meet the table": lambda ids, table: F.one_hot(
             ids, len(table)
@@ -144,9 +158,9 @@ def all_others(nearest, random):
     nearest.compare((table, id, len(table) - 1) for table, id, _ in directions(random))
 
 
-def corners(random, n=10, d=4):
-    """Rows of ±1, some of them longer, with many equal cosines that no rounding touches."""
-    for _ in range(6):
+def corners(random, d=4):
+    """Rows of ±1, some of them longer, with many equal cosines that no rounding touches; small tables first."""
+    for n in (6, 6, 6, 10, 10, 10, 10, 10):
         id = int(torch.randint(2, n - 2, (1,), generator=random))
         table = 1.0 - 2 * torch.randint(0, 2, (n, d), generator=random)
         table[0] = table[id]  # the same direction, before the token and after
@@ -308,6 +322,14 @@ def first_kept(ids, upstream, vocab_size):
     return overwritten(ids.flatten().flip(0), upstream.reshape(-1, upstream.shape[-1]).flip(0), vocab_size)
 
 
+def by_sentence(ids, upstream, vocab_size):
+    """`for id, arrived in zip(ids, upstream)`: with ids of two dimensions, each `id` is a whole sentence."""
+    gradient = torch.zeros(vocab_size, upstream.shape[-1])
+    for id, arrived in zip(ids, upstream, strict=True):
+        gradient[id] += arrived
+    return gradient
+
+
 def counts(ids, vocab_size):
     return torch.bincount(ids.flatten(), minlength=vocab_size)[:, None]
 
@@ -325,6 +347,8 @@ GRADIENT = Exercise(
         "a token that stands at several places gets the mean: the places add up": lambda ids, upstream, n: (
             embeddings.embedding_gradient(ids, upstream, n) / counts(ids, n).clamp(min=1)
         ),
+        "for ids of shape (batch, position) its loop runs over the sentences, and of a token that stands in one twice "
+        "only the last place counts: flatten the ids and what arrives first": by_sentence,
         "it gives a row for each place: the table has a row for each token": lambda ids, upstream, n: upstream,
         "it leaves out the rows that were not used: they are there, and 0": lambda ids, upstream, n: (
             embeddings.embedding_gradient(ids, upstream, n)[ids.unique()]

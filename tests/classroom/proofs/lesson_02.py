@@ -78,6 +78,11 @@ def through_a_list(ids, table):
     return torch.tensor([numbers[id] for id in ids.flatten().tolist()]).reshape(*ids.shape, table.shape[1])
 
 
+@look_up.wrong("keep the ids a tensor")
+def by_a_list(ids, table):
+    return table[ids.tolist()]
+
+
 @look_up.wrong("cannot be multiplied")
 def one_hot_of_unknown_width(ids, table):
     return F.one_hot(ids).float() @ table
@@ -358,6 +363,14 @@ def from_ones(ids, upstream, vocab_size):
 @gradient.wrong("it takes a step with it")
 def a_step(ids, upstream, vocab_size):
     return torch.zeros(vocab_size, upstream.shape[-1]) - sums(ids, upstream, vocab_size)
+
+
+@gradient.wrong("its loop runs over the sentences")
+def without_flattening(ids, upstream, vocab_size):
+    table = torch.zeros(vocab_size, upstream.shape[-1])
+    for id, arrived in zip(ids, upstream, strict=True):
+        table[id] = table[id] + arrived
+    return table
 
 
 @gradient.wrong("it stops with")
