@@ -31,6 +31,8 @@ WRONG = {
         counts[tuple(word)] = counts.get(tuple(word), 0) + 1
     return counts""",
     "best_pair": """
+    from itertools import pairwise
+
     counts = {}
     for word in words:
         for pair in pairwise(word):
@@ -43,6 +45,9 @@ WRONG = {
         ids[pair[0] + pair[1]] = len(ids)
     return merges""",
     "encode_text": """
+    from itertools import pairwise
+    from math import inf
+
     rank = {pair: place for place, pair in enumerate(merges)}
     found = []
     for word in split_words("gpt2")(text):
@@ -66,7 +71,10 @@ WRONG = {
         bills[name] = cost if asked + written <= context else None
     return bills""",
     "apply_rope": """
-    return rotate(x, rotation_angles(positions, x.shape[-1], theta), "neighbours")""",
+    angles = positions[:, None] * theta ** (-torch.arange(0, x.shape[-1], 2) / x.shape[-1])
+    a, b = x[..., 0::2], x[..., 1::2]
+    turned = (a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos())
+    return torch.stack(turned, dim=-1).flatten(-2)""",
     "move_keys": """
     return rotate(keys, rotation_angles(torch.full((len(keys),), -shift), keys.shape[-1], theta))""",
 }
@@ -108,7 +116,7 @@ def test_ten_parts_and_a_hundred_points():
     table = next(cell.source for cell in nbformat.read(HOMEWORK, 4).cells if "| part |" in cell.source)
     rows = [[entry.strip() for entry in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
     assert [int(row[3]) for row in rows[2:12]] == [points for _, points in parts]
-    assert rows[12][3:] == ["**100**", f"**{sum(int(row[4]) for row in rows[2:12])}**"] == ["**100**", "**180**"]
+    assert rows[12][3:] == ["**100**", f"**{sum(int(row[4]) for row in rows[2:12])}**"] == ["**100**", "**150**"]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -125,8 +133,8 @@ def test_no_wrong_answer_gets_more_than_a_part(name):
             except AssertionError:
                 pass
         best = max(best, gained)
-    # with 8 for best_pair and 10 for encode_text, no wrong homework gets more than 18 of the 100
-    assert best <= {"best_pair": 8, "encode_text": 10}.get(name, 0)
+    # with 8 for best_pair and 12 for encode_text, no wrong homework gets more than 20 of the 100
+    assert best <= {"best_pair": 8, "encode_text": 12}.get(name, 0)
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +180,11 @@ def test_the_wrong_answers_are_the_first_of_the_proofs(name, capsys):
     """The same diagnosis, word for word."""
     from course_lib.classroom import check
 
-    scope = {"torch": torch}
-    first, *_ = (cell.source for cell in nbformat.read(HOMEWORK, 4).cells if cell.cell_type == "code")
-    exec(first, scope)
+    scope = {}
+    for cell in nbformat.read(HOMEWORK, 4).cells:
+        if cell.cell_type == "code":
+            imports = [line for line in cell.source.splitlines() if line.startswith(("import ", "from "))]
+            exec("\n".join(imports), scope)
     header = handed_in({name: WRONG[name]})
     [source] = [cell.source for cell in header.cells if nbgrader(cell).get("grade_id") == name]
     exec(source, scope)

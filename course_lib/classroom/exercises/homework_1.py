@@ -3,15 +3,18 @@
 import functools
 import re
 import string
+import sys
 from collections import Counter
 from itertools import pairwise
-from math import inf
+from math import inf, pi
+from pathlib import Path
 
 import torch
 
+import course_lib
 from course_lib import assets
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.input_processing.bpe import encode_word, listed_merges
+from course_lib.input_processing.bpe import encode_word, listed_merges, merge_by_scan
 from course_lib.input_processing.bpe_training import BYTES_BY_ID, train_bpe
 from course_lib.input_processing.patterns import split_words
 from course_lib.input_processing.positions import rotate, rotation_angles
@@ -19,6 +22,35 @@ from course_lib.input_processing.tokenizer import SpecialToken, split_at_special
 from course_lib.pretrained.vocabularies import NAMES, load_tokenizer
 
 BASE_IDS = {token: id for id, token in enumerate(BYTES_BY_ID)}
+LIBRARY = Path(course_lib.__file__).parent
+
+
+def by_oneself(learner, *arguments, allowed=("patterns",)):
+    """One call of the learner's function, watched: of course_lib, it may call what stands in the allowed files alone.
+
+    What is handed in, an encoder or a rule of choice, stands in the folder classroom, as the checks do.
+    """
+    called = []
+
+    def watch(frame, event, _):
+        code, file = frame.f_code, Path(frame.f_code.co_filename)
+        if event != "call" or LIBRARY not in file.parents or LIBRARY / "classroom" in file.parents:
+            return
+        caller = frame.f_back
+        while caller and LIBRARY not in Path(caller.f_code.co_filename).parents:
+            caller = caller.f_back
+        if caller and Path(caller.f_code.co_filename).stem == "guard" and file.stem not in allowed:
+            called.append(code.co_qualname)
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        learner.answer(*arguments)
+    finally:
+        sys.setprofile(before)
+    names = [name for name in called if name != "<module>"]  # an import runs a module
+    if names:
+        raise Wrong(f"it calls `{names[0]}` of course_lib, and that is what you are to write")
 
 
 def draw(random, low, high):
@@ -58,6 +90,7 @@ def byte_words(words):
 
 def each_word(count, random):
     """each word as a tuple of bytes, with how often it occurs"""
+    by_oneself(count, ["a"])
     count.compare([["a"], [" a", "a"], *(some(random, WORDS, size) for size in (3, 6, 12, 40))])
 
 
@@ -94,8 +127,8 @@ BYTE_WORDS = Exercise(
     },
     hints=(
         "Three steps for each word: its UTF-8 bytes, a tuple of them one by one, and 1 more for that tuple in a dict.",
-        '`"犬".encode()` is three bytes. A loop over bytes gives numbers; `bytes([84])` makes b"T" of 84.',
-        "`key = tuple(bytes([value]) for value in word.encode())`, then `counts[key] = counts.get(key, 0) + 1`.",
+        '`"犬".encode()` is three bytes. A loop over bytes gives numbers, and numbers are not asked for.',
+        'Back from a number to a byte: `bytes([84])` is b"T". A key that is new in the dict starts at 0.',
     ),
 )
 
@@ -160,14 +193,17 @@ def vocabulary(random, size):
 
 
 def corpora(random, tied, number=24):
-    """Words and ids; at the top there is one pair alone, or a tie of three pairs or more."""
-    sizes = ((4, 2, 3), (4, 3, 4), (6, 5, 5), (10, 12, 6))
+    """Words and ids; at the top there is one pair alone, or a tie of three pairs or more.
+
+    No token comes twice in a word: pairs that overlap, and pairs that come again, have checks of their own.
+    """
+    sizes = ((4, 2, 3), (4, 3, 3), (6, 4, 3), (10, 12, 6))
     found = []
     while len(found) < number:
         tokens, n_words, longest = sizes[len(found) * len(sizes) // number]
         ids = vocabulary(random, tokens)
         words = {
-            tuple(some(random, list(ids), draw(random, 1, longest))): 1 if tied else draw(random, 1, 9)
+            tuple(shuffled(random, list(ids))[: draw(random, 1, longest)]): 1 if tied else draw(random, 1, 9)
             for _ in range(n_words)
         }
         counts = pair_counts(words)
@@ -179,12 +215,11 @@ def corpora(random, tied, number=24):
 
 def most_frequent(best, random):
     """the most frequent pair, each word weighing as much as it occurs"""
-    inputs = corpora(random, tied=False)
-    for word in ((0, 1, 0, 1), (0, 0, 0)):  # 6 against 5, and 3 against 5 for one who sees a pair once a word
-        ids = vocabulary(random, 6)
-        one, two, three, *_ = ids
-        inputs.append(({tuple((one, two)[i] for i in word): 3, (two, three): 5}, ids))
-    best.compare(inputs)
+    ids = vocabulary(random, 6)
+    one, two, three, *_ = ids
+    by_oneself(best, {(one, two): 3}, ids)
+    # 6 against 5, and 3 against 5 for one who sees a pair once a word
+    best.compare([({(one, two, one, two): 3, (two, three): 5}, ids), *corpora(random, tied=False)])
 
 
 def repeats(best, random):
@@ -207,7 +242,10 @@ def no_pair(best, random):
 
 def equally_frequent(best, random):
     """of equally frequent pairs, the one whose left token is oldest, then whose right token is"""
-    best.compare(corpora(random, tied=True, number=40))
+    by_oneself(best, {(b"b", b"a"): 1}, {b"a": 0, b"b": 1})
+    old, two, three = shuffled(random, [b"a", b"b", b"c"])
+    left_alike = {(old, three): 1, (old, two): 1, (three, two): 1}, {three: 7, two: 5, old: 2}
+    best.compare([left_alike, *corpora(random, tied=True, number=40)])
 
 
 BEST_PAIR = Exercise(
@@ -251,8 +289,8 @@ BEST_PAIR = Exercise(
     hints=(
         "Two steps: count every pair of neighbours in every word, then choose. Count in a dict: pair → number.",
         "`zip(word, word[1:])` gives the neighbours of a word. Add the word's count for each of them, not 1.",
-        "`min(counts, key=lambda pair: (-counts[pair], ids[pair[0]], ids[pair[1]]))` takes the largest count, then the "
-        "lowest ids. `default=None` is for a dict that is empty.",
+        "Tuples are compared from left to right: (−4, 64, 64) is less than (−4, 220, 66). So give each pair a tuple by "
+        "which the pair that goes first is the smallest, and let `min` find it. What is `min` of nothing?",
     ),
 )
 
@@ -296,8 +334,8 @@ def learn_merges(words, ids, n_merges, choose):
     return learn(words, ids, n_merges, choose)
 
 
-def learning(**otherwise):
-    return lambda words, ids, n_merges, choose: learn(words, ids, n_merges, choose, **otherwise)
+def learning(by=None, **otherwise):
+    return lambda words, ids, n_merges, choose: learn(words, ids, n_merges, by or choose, **otherwise)
 
 
 def without_recounting(words, ids, n_merges, choose):
@@ -310,36 +348,88 @@ def too_many(words, ids, n_merges, choose):
     return found + [None] * (n_merges - len(found))
 
 
-def small_corpora(random, letters, number=12):
-    for size in range(number):
+def right_pair(words, ids):
+    return best_pair(words, ids)
+
+
+def youngest_pair(words, ids):
+    """The pair whose left token is youngest, then whose right token is; how often it occurs counts for nothing."""
+    pairs = {pair for word in words for pair in pairwise(word)}
+    return max(pairs, key=lambda pair: (ids[pair[0]], ids[pair[1]]), default=None)
+
+
+IGNORES_CHOOSE = "it does not call `choose`: the pair to merge is the one that `choose(words, ids)` gives"
+
+OWN_RULE = "it merges the most frequent pair, whatever `choose` gives: here `choose` goes by another rule"
+
+
+def small_corpora(random, letters, number=12, choose=right_pair):
+    """Few words; no two merges make the same token."""
+    size = 0
+    while size < number:
         alphabet = shuffled(random, [letter.encode() for letter in letters])
         words = {}
-        for _ in range(3 + size // 2):
-            words[tuple(some(random, alphabet, draw(random, 2, 4 + size // 4)))] = draw(random, 1, 9)
-        yield words, {token: id for id, token in enumerate(alphabet)}, 2 + size // 2, best_pair
+        for _ in range(2 + size // 2):
+            words[tuple(some(random, alphabet, draw(random, 2, 3 + size // 3)))] = draw(random, 1, 9)
+        ids, n_merges = {token: id for id, token in enumerate(alphabet)}, 2 + size // 2
+        if makes_new_tokens(learn(words, ids, 60, choose)):
+            yield words, ids, n_merges, choose
+            size += 1
+
+
+def makes_new_tokens(merges):
+    return len({left + right for left, right in merges}) == len(merges)
+
+
+def compare_choosing(learned, inputs, rule):
+    """As `compare`; and where no mistake explains the answers, is the rule asked at all?"""
+    asked = []
+
+    def watched(words, ids):
+        asked.append(rule)
+        return rule(words, ids)
+
+    learned.answer({(b"a", b"b"): 2}, {b"a": 0, b"b": 1}, 2, watched)
+    ignores = not asked
+    try:
+        learned.compare(inputs, {OWN_RULE: learning(by=right_pair)} if rule is not right_pair else {})
+    except Wrong as wrong:
+        if ignores and wrong.sentence == "it gives another value than it should":
+            raise Wrong(IGNORES_CHOOSE, wrong.shown) from None
+        raise
 
 
 def few_words(learned, random):
     """the merges of a few words, in order"""
-    learned.compare(small_corpora(random, "abcdefgh"))
+    by_oneself(learned, {(b"a", b"b"): 2}, {b"a": 0, b"b": 1}, 1, right_pair)
+    a, b, c, d, e = shuffled(random, [b"a", b"b", b"c", b"d", b"e"])
+    # in the third round (ab, e) and (cd, e) are equals, and ab is older than cd
+    tie = {(c, d, e): 2, (a, b, e): 2}, {token: id for id, token in enumerate((a, b, c, d, e))}, 3, right_pair
+    compare_choosing(learned, [*small_corpora(random, "abcdefgh"), tie], right_pair)
 
 
 def same_letters(learned, random):
     """also where a pair overlaps itself: merging goes from left to right"""
-    learned.compare(small_corpora(random, "ab"))
+    compare_choosing(learned, small_corpora(random, "ab"), right_pair)
 
 
 def nothing_left(learned, random):
     """it ends early where every word has become one token"""
-    inputs = [({(b"a",): 2}, {b"a": 0}, 3, best_pair), ({(b"a", b"b"): 2}, {b"a": 0, b"b": 1}, 3, best_pair)]
-    learned.compare(inputs + [(*given[:2], 60, best_pair) for given in small_corpora(random, "abc", 4)])
+    inputs = [({(b"a",): 2}, {b"a": 0}, 3, right_pair), ({(b"a", b"b"): 2}, {b"a": 0, b"b": 1}, 3, right_pair)]
+    inputs += [(*given[:2], 60, right_pair) for given in small_corpora(random, "abc", 4)]
+    compare_choosing(learned, inputs, right_pair)
+
+
+def another_rule(learned, random):
+    """whatever rule `choose` goes by: here, the youngest pair"""
+    compare_choosing(learned, small_corpora(random, "abcdefgh", choose=youngest_pair), youngest_pair)
 
 
 def like_the_library(learned, random):
     """on a page of Shakespeare: the library's merges, all 100 of them"""
-    text = passage(random, 5_000)
-    ours = learned.answer(byte_words(split_words("gpt2")(text)), BASE_IDS, 100, best_pair)
-    theirs = train_bpe(text, 256 + 100)
+    while not makes_new_tokens(theirs := train_bpe(text := passage(random, 5_000), 256 + 100)):
+        pass
+    ours = learned.answer(byte_words(split_words("gpt2")(text)), BASE_IDS, 100, right_pair)
     if not isinstance(ours, list):
         raise Wrong(f"it returns an object of type {type(ours).__name__}, and a list is asked for")
     for number, (mine, right) in enumerate(zip([*ours, *[None] * 100], theirs, strict=False), 1):
@@ -356,7 +446,7 @@ LEARN_MERGES = Exercise(
     lesson="hw1",
     title="the merges of a text",
     oracle=learn_merges,
-    checks={"merges": (few_words, same_letters, nothing_left, like_the_library)},
+    checks={"merges": (few_words, same_letters, nothing_left, another_rule, like_the_library)},
     mistakes={
         "it chooses the same pair again and again: after a choice, merge it in every word": learning(
             merge=lambda word, pair: word
@@ -366,6 +456,9 @@ LEARN_MERGES = Exercise(
         "after a merge each word counts once: take its count along": learning(weigh=False),
         "a new token's id must be larger than all before it: the number of tokens so far, not of merges": learning(
             new_id=lambda ids, merges: len(merges)
+        ),
+        "all new tokens get the same id: each one gets the next": learning(
+            new_id=lambda ids, merges: len(ids) - len(merges) + 1
         ),
         "new tokens count as older than the first ones: ids go on where they are, upwards": learning(
             new_id=lambda ids, merges: -len(merges)
@@ -383,8 +476,9 @@ LEARN_MERGES = Exercise(
         "Work on `dict(words)` and `dict(ids)`: what was handed in must stay as it is.",
         "To rewrite a word, walk along it: where the tokens at `i` and `i + 1` are the pair, append both as one and "
         "go on at `i + 2`; else append the token and go on at `i + 1`.",
-        "`ids[left + right] = len(ids)` is the new token's id. Each round makes a new dict of words, "
-        "`{merge(word, pair): count for word, count in words.items()}`. It ends when `choose(words, ids)` is None.",
+        "Let each round make a *new* dict of words, from the rewritten word to the old word's count: a dict that is "
+        "changed while you walk along it goes wrong. If the ids are 0 to 7, the next one is 8, which is how many there "
+        "are. And `choose` is asked in every round, with the words and ids of this round.",
     ),
 )
 
@@ -403,8 +497,27 @@ def encode_text(text, ids, merges, special):
     return found
 
 
+def tokens_of(parts, merges):
+    return merge_by_scan(parts, listed_merges(merges))
+
+
 def in_rank_order(parts, ids, merges):
-    return encode_word(b"".join(parts), ids, listed_merges(merges))
+    return [ids[token] for token in tokens_of(parts, merges)]
+
+
+def with_ids_made_up(byte_id):
+    """One who numbers the merged tokens 256, 257 … instead of looking them up."""
+
+    def of_word(parts, ids, merges):
+        made = {left + right: 256 + rank for rank, (left, right) in enumerate(merges)}
+        return [made[token] if token in made else byte_id(token, ids) for token in tokens_of(parts, merges)]
+
+    return of_word
+
+
+def lowest_id_first(parts, ids, merges):
+    merges = sorted(merges, key=lambda pair: ids[pair[0] + pair[1]])
+    return in_rank_order(parts, ids, merges)
 
 
 def gpt2_words(text):
@@ -478,6 +591,21 @@ def piecewise(change, keep_special=True):
     return answer
 
 
+def with_an_empty_pattern(text, ids, merges, special):
+    pieces = [text] if special else list(text)
+    return [id for piece in pieces for id in encode_text(piece, ids, merges, special)]
+
+
+def all_that_look_special(text, ids, merges, special):
+    found = []
+    for piece in re.split(r"(<\|.*?\|>)", text):
+        if re.fullmatch(r"<\|.*?\|>", piece):
+            found += [special[piece]] if piece in special else []
+        else:
+            found += encode_text(piece, ids, merges, {})
+    return found
+
+
 def only_the_first(text, ids, merges, special):
     places = [(text.find(name), name) for name in special if name in text]
     if not places:
@@ -486,69 +614,106 @@ def only_the_first(text, ids, merges, special):
     return [*encode_text(before, ids, merges, {}), special[name], *encode_text(after, ids, merges, {})]
 
 
-def a_vocabulary(random, letters, n_merges):
-    """ids and merges, learned from words that are drawn."""
-    alphabet = [letter.encode() for letter in letters]
-    words = {tuple(some(random, alphabet, draw(random, 2, 7))): draw(random, 1, 9) for _ in range(30)}
-    merges = learn(words, BASE_IDS, n_merges, best_pair)
-    return BASE_IDS | {left + right: 256 + number for number, (left, right) in enumerate(merges)}, merges
+def numbered(random, tokens):
+    """Ids for the tokens: any numbers below 500, so that they say nothing about the order of the merges."""
+    tokens = shuffled(random, list(dict.fromkeys(tokens)))
+    return dict(zip(tokens, torch.randperm(500, generator=random)[: len(tokens)].tolist(), strict=True))
+
+
+def given(random, text, merges, special=()):
+    """The arguments of encode_text, with ids for what the text and the merges need."""
+    tokens = [bytes([value]) for value in text.encode()]
+    for left, right in merges:
+        tokens += [left, right, left + right]
+    return text, numbered(random, tokens), merges, dict(special)
 
 
 @functools.cache
-def a_large_vocabulary():
-    # with the last two, `<|` and `|>` are tokens, and text that is cut there shows
-    merges = [*train_bpe(plays()[50_000:65_000], 256 + 98), (b"<", b"|"), (b"|", b">")]
-    return BASE_IDS | {left + right: 256 + number for number, (left, right) in enumerate(merges)}, merges
+def merges_of_a_play():
+    return train_bpe(plays()[50_000:65_000], 256 + 100)
+
+
+def merges_of_letters(random, number):
+    """Merges of drawn words; no two make the same token: then one place at a time and all places at once agree."""
+    letters = [letter.encode() for letter in "abcd"]
+    merges = []
+    while len(merges) < number or not makes_new_tokens(merges):
+        words = {tuple(some(random, letters, draw(random, 2, 7))): draw(random, 1, 9) for _ in range(30)}
+        merges = learn(words, dict(zip(letters, range(4), strict=True)), number, best_pair)
+    return merges
 
 
 def short_words(encode, random):
     """a few letters, with a few merges in rank order"""
-    inputs = []
-    for n_merges in (6, 12):
-        ids, merges = a_vocabulary(random, "abcd", n_merges)
-        words = ["".join(some(random, "abcd", size)) for size in (1, 2, 3, 4, 6, 10, 16, 24)]
-        inputs += [(word, ids, merges, {}) for word in [*words, " ".join(words)]]
-    # where the first pair from the left and the longest token from the left part: a·bc and abc are right here
+    by_oneself(encode, "ab", {b"a": 3, b"b": 1, b"ab": 2}, [(b"a", b"b")], {})
     a, b, c = shuffled(random, [b"a", b"b", b"c", b"d"])[:3]
-    for merges in ([(b, c), (a, b)], [(b, c), (a, b + c), (a, b)]):
-        ids = BASE_IDS | {left + right: 256 + number for number, (left, right) in enumerate(merges)}
-        inputs.insert(0, ((a + b + c).decode(), ids, merges, {}))
-    encode.compare([("", *a_vocabulary(random, "ab", 3), {}), *inputs])
+    abc, e_acute = (a + b + c).decode(), (b"\xc3", b"\xa9")
+    inputs = [given(random, *one) for one in (("", []), (a.decode(), []), (" a  b", []), ("é", [e_acute]))]
+    # ab, abc: two pairs are there, and the second was learned first; its token has the higher id once, once the lower
+    for high, low in ((a + b, b + c), (b + c, a + b)):
+        letters = {a: 7, b: 5, c: 300}
+        inputs.append((abc, {**letters, high: 410, low: 70}, [(b, c), (a, b)], {}))
+    # where the first pair from the left and the longest token from the left part: a·bc and abc are right here
+    inputs.append(given(random, abc, [(b, c), (a, b + c), (a, b)]))
+    for n_merges in (3, 5, 12):
+        merges = merges_of_letters(random, n_merges)
+        words = ["".join(some(random, "abcd", size)) for size in (2, 3, 4, 6, 10, 16, 24)]
+        inputs += [given(random, word, merges) for word in [*words, " ".join(words)]]
+    encode.compare(inputs)
 
 
 def sentences(encode, random):
     """sentences of Shakespeare, 100 merges, and other scripts too"""
-    ids, merges = a_large_vocabulary()
-    texts = [passage(random, size) for size in (40, 120)] + ["".join(some(random, WORDS + FOREIGN, 20))]
-    # the pattern cuts 't off, so here letters that merge stand in two words
     [letter] = some(random, "abcefghijk", 1)
-    across = (f"'t{letter}", BASE_IDS | {b"t" + letter.encode(): 256}, [(b"t", letter.encode())], {})
-    encode.compare([across, *((text, ids, merges, {}) for text in texts)])
+    # the pattern cuts 't off, so here letters that merge stand in two words; and white space is no gap
+    small = [("é", []), (f"{letter} t", []), (f"'t{letter}", [(b"t", letter.encode())])]
+    texts = [passage(random, size) for size in (40, 120)] + ["".join(some(random, WORDS + FOREIGN, 20))]
+    large = [(text, merges_of_a_play()) for text in texts]
+    encode.compare([given(random, *one) for one in small + large])
 
 
 NAMES_OF_SPECIAL = ["<|end|>", "<|user|>", "<|model|>", "[INST]"]
 
 
-def chats(random, number=6):
-    ids, merges = a_large_vocabulary()
+def chats(random, merges, number=6):
     for size in range(number):
         names = shuffled(random, NAMES_OF_SPECIAL)[: 1 + size % 3]
-        special = {name: 356 + draw(random, 0, 50) + 100 * i for i, name in enumerate(names)}
-        text = ""
+        special = {name: 500 + draw(random, 0, 50) + 100 * i for i, name in enumerate(names)}
+        text = " a"
         for name in [names[0], *some(random, names, 1 + size // 2)]:
-            text += "".join(some(random, WORDS, 1 + size // 4)) + name
-        yield text + " hill \n", ids, merges, special
+            text += name + "".join(some(random, WORDS[-3:] if size < 2 else WORDS, 1 + size // 4))
+        yield given(random, text + names[-1], merges, special)
+
+
+def compare_special(encode, random, inputs):
+    """Without merges, so that special tokens alone count; what is wrong is looked at again where `<|` is a token."""
+    try:
+        encode.compare(inputs(random, []))
+    except Wrong:  # a name that is cut at its | shows only where something could have merged across the cut
+        encode.compare(inputs(random, [(b"<", b"|")]))
+        raise
 
 
 def honoured(encode, random):
     """a special token is one id, and what stands beside it is encoded as ever"""
-    encode.compare([("<|end|>", *a_large_vocabulary(), {"<|end|>": 700}), *chats(random)])
+    by_oneself(encode, *given(random, "<|end|>", [], {"<|end|>": 700}))
+
+    def inputs(random, merges):
+        alone = [given(random, name, merges, {name: 700}) for name in ("<|end|>", "[INST]")]
+        return [*alone, *chats(random, merges)]
+
+    compare_special(encode, random, inputs)
 
 
 def not_honoured(encode, random):
     """a special token that is not in `special` is text like any other"""
-    inputs = [(text, ids, merges, {"<|end|>": 700}) for text, ids, merges, _ in chats(random, 3)]
-    encode.compare([(text, ids, merges, {}) for text, ids, merges, _ in chats(random, 3)] + inputs)
+
+    def inputs(random, merges):
+        first = given(random, "<|end|>", merges)
+        found = [(*one[:3], special) for special in ({}, {"<|end|>": 700}) for one in chats(random, merges, 3)]
+        return [first, *found]
+
+    compare_special(encode, random, inputs)
 
 
 ENCODE_TEXT = Exercise(
@@ -560,6 +725,21 @@ ENCODE_TEXT = Exercise(
     mistakes={
         "it merges nothing: every byte stays a token of its own": encoding(
             lambda parts, ids, merges: [ids[part] for part in parts]
+        ),
+        "with `special = {}` its pattern is empty, and cuts between all characters: then the text is one piece": (
+            with_an_empty_pattern
+        ),
+        "it takes the id for the rank: the place in the list of merges says when a pair was learned": encoding(
+            lowest_id_first
+        ),
+        "it numbers the merged tokens 256, 257 …: the id of a token stands in `ids`": encoding(
+            with_ids_made_up(lambda token, ids: ids[token])
+        ),
+        "it does not look into `ids`: GPT-2's numbers of the bytes are not everybody's": encoding(
+            with_ids_made_up(lambda token, ids: BASE_IDS[token])
+        ),
+        "it takes a byte's value for its id: the id of every token stands in `ids`": encoding(
+            with_ids_made_up(lambda token, ids: token[0])
         ),
         "it merges the first pair that may merge: the one that was learned first goes first": encoding(
             first_that_may_merge
@@ -580,14 +760,17 @@ ENCODE_TEXT = Exercise(
         "the special tokens are cut out and lost: each has an id in `special`": piecewise(str, keep_special=False),
         "white space beside a special token is lost": piecewise(str.strip),
         "only the first special token is found": only_the_first,
+        "it takes anything in <|…|> for a special token: only those in `special` count": all_that_look_special,
     },
     hints=(
         "From the outside in: special tokens cut the text into pieces, split_words cuts a piece into words, and "
         "each word is bytes that merge. Write the merging of one word first, as in lesson 01.",
-        "`re.split` with a pattern in round brackets gives back what it cut at, too: "
-        '`re.split("(" + "|".join(map(re.escape, special)) + ")", text)`. Without special tokens, `[text]`.',
-        "One word: `rank = {pair: place for place, pair in enumerate(merges)}`. As long as one of its pairs is in "
-        "`rank`, join the lowest where it first stands: `min(pairs, key=lambda pair: rank.get(pair, inf))`.",
+        "`re.split` with a pattern in round brackets gives back what it cut at, too: `re.split('(x|yz)', 'ayzb')` is "
+        "`['a', 'yz', 'b']`. `re.escape` makes | and [ plain characters. Where `special` is empty there is nothing to "
+        "cut.",
+        "One word: make a dict from each pair to its place in `merges`, which is its rank. Look at all pairs of "
+        "neighbours, and join the one of lowest rank where it first stands; then look again, for there are new pairs. "
+        "It ends when none of them has a rank. What the parts are called in `ids` is asked at the very end.",
     ),
 )
 
@@ -620,7 +803,8 @@ def whole_texts(decode, random):
     inputs = [[], [256], [256, 257], as_ids("é"), as_ids("犬")]
     for size in (1, 2, 4, 8):
         inputs.append(as_ids("".join(some(random, WORDS + FOREIGN, size))) + some(random, range(256, 260), size))
-    decode.compare([(ids, TOKENS) for ids in inputs])
+    by_oneself(decode, [256], TOKENS)
+    decode.compare([(ids, {id: TOKENS[id] for id in shuffled(random, ids)}) for ids in inputs])
 
 
 def half_characters(decode, random):
@@ -630,7 +814,7 @@ def half_characters(decode, random):
         ids = as_ids(word)
         start = [256] * draw(random, 0, 1)
         inputs += [start + ids[:-1], start + ids[1:], [*ids[:-1], 257, *ids]]
-    decode.compare([(ids, TOKENS) for ids in sorted(inputs, key=len)])
+    decode.compare([(ids, {id: TOKENS[id] for id in shuffled(random, ids)}) for ids in sorted(inputs, key=len)])
 
 
 def refuses(ids, tokens):
@@ -664,7 +848,8 @@ DECODE_IDS = Exercise(
     hints=(
         "`tokens[id]` is the bytes of a token. Two steps: all bytes, then the text that they are.",
         '`b"".join(…)` joins bytes, as `"".join(…)` joins texts. Join before you decode: 犬 may be three tokens.',
-        '`.decode("utf-8", errors="replace")` puts � where the bytes are no UTF-8, and never stops.',
+        "`bytes.decode` stops at bytes that are no UTF-8, unless its argument `errors` says what to do with them. "
+        "One of its values (`help(bytes.decode)` names them) puts � there and goes on.",
     ),
 )
 
@@ -712,15 +897,28 @@ def billed_for(requests):
     return answer
 
 
-def by_letter(text):
+def joined_first(turns, encoders, prices, context, chats):
+    found = {}
+    for name, encode in encoders.items():
+        requests, text = [], ""
+        for question, answer in turns:
+            text += question
+            requests.append((len(encode(text)), len(encode(answer))))
+            text += answer
+        cost = sum(read * prices[name][0] + written * prices[name][1] for read, written in requests)
+        found[name] = cost * chats / 1e6 if all(sum(request) <= context for request in requests) else None
+    return found
+
+
+def a_token_a_letter(text):
     return list(text)
 
 
-def by_byte(text):
+def a_token_a_byte(text):
     return list(text.encode())
 
 
-def by_twos(text):
+def a_token_two_letters(text):
     return [text[i : i + 2] for i in range(0, len(text), 2)]
 
 
@@ -760,17 +958,20 @@ def prices_for(random, encoders):
 def conversations(random, encoders, contexts, turns=(1, 2, 2, 3, 4, 6)):
     for number in turns:
         lines = [tuple(some(random, SAYINGS, 2)) for _ in range(number)]
-        yield lines, encoders, prices_for(random, encoders), contexts, 1_000 * draw(random, 200, 900)
+        yield lines, encoders, prices_for(random, encoders), contexts, draw(random, 200_000, 900_000)
 
 
 def one_turn(bill, random):
     """one question and one answer"""
-    bill.compare(conversations(random, {"by_letter": by_letter, "by_byte": by_byte}, 4096, turns=(1,) * 6))
+    encoders = {"letters": a_token_a_letter, "bytes": a_token_a_byte}
+    few = [(*one[:4], draw(random, 2, 9)) for one in conversations(random, encoders, 4096, turns=(1,))]
+    by_oneself(bill, *few[0])
+    bill.compare(few + list(conversations(random, encoders, 4096, turns=(1,) * 6)))
 
 
 def many_turns(bill, random):
     """a conversation: each request sends everything so far once more"""
-    bill.compare(conversations(random, {"by_twos": by_twos, "by_letter": by_letter}, 4096))
+    bill.compare(conversations(random, {"twos": a_token_two_letters, "letters": a_token_a_letter}, 4096))
 
 
 def in_five_vocabularies(bill, random):
@@ -781,8 +982,10 @@ def in_five_vocabularies(bill, random):
 def no_room(bill, random):
     """None where a request and its answer do not fit into the context; they may fill it to the last token"""
     inputs = []
-    for turns, encoders, prices, _, number in conversations(random, {"by_letter": by_letter, "by_twos": by_twos}, 0):
-        lengths = [[(len(by_letter(q)), len(by_letter(a))) for q, a in turns]]
+    for turns, encoders, prices, _, number in conversations(
+        random, {"letters": a_token_a_letter, "twos": a_token_two_letters}, 0
+    ):
+        lengths = [[(len(a_token_a_letter(q)), len(a_token_a_letter(a))) for q, a in turns]]
         largest = sum(whole_conversation(lengths[0])[-1])
         for context in (largest, largest - 1, largest // 2, largest + 1):
             inputs.append((turns, encoders, prices, context, number))
@@ -792,7 +995,7 @@ def no_room(bill, random):
 CHAT_BILLS = Exercise(
     name="chat_bills",
     lesson="hw1",
-    title="the bill of a conversation in five vocabularies",
+    title="the bill of a conversation, in any vocabularies",
     oracle=chat_bills,
     checks={"bills": (one_turn, many_turns, in_five_vocabularies, no_room)},
     mistakes={
@@ -828,14 +1031,19 @@ CHAT_BILLS = Exercise(
             fits=lambda requests, context: sum(map(sum, requests)) <= context
         ),
         "what does not fit costs None, not 0": otherwise(none=0.0),
+        "every text is encoded by itself: all of them joined are cut into other tokens": joined_first,
+        "it rounds the bill: a request of a few tokens costs less than a cent": lambda *given: {
+            name: None if cost is None else round(cost, 2) for name, cost in bills(*given).items()
+        },
     },
     hints=(
         "One vocabulary at a time: count the tokens of each text with `len(encode(text))`, then go through the "
         "turns and keep a sum of all tokens so far.",
         "In each turn the model reads everything so far and the new question, and writes the answer. After the turn "
         "both belong to what is read next time. Reading and writing have a price each.",
-        "In a turn: `read = so_far + q`; where `read + a > context`, the bill is None; "
-        "`cost += read * price_in + a * price_out`; `so_far = read + a`. At the end `cost * chats / 1_000_000`.",
+        "The sum of all tokens so far is 0 before the first turn, and after each turn it is what was read and written "
+        "in it. So that sum is also what has to fit into the context. The prices come last: for one conversation "
+        "first, then for `chats` of them, and a price is for a million tokens.",
     ),
 )
 
@@ -857,17 +1065,21 @@ def turned(power=lambda pair, d_head: 2 * pair / d_head, where=lambda positions:
     return answer
 
 
+def turned_as(turn, together=lambda halves: torch.cat(halves, dim=-1)):
+    """One with the right angles, and another formula for a pair."""
+
+    def answer(x, positions, theta):
+        angles = rotation_angles(positions, x.shape[-1], theta)
+        return together(turn(*x.chunk(2, dim=-1), angles.cos(), angles.sin()))
+
+    return answer
+
+
 def with_the_new_a(x, positions, theta):
     angles = rotation_angles(positions, x.shape[-1], theta)
     a, b = x.chunk(2, dim=-1)
     a = a * angles.cos() - b * angles.sin()
     return torch.cat((a, a * angles.sin() + b * angles.cos()), dim=-1)
-
-
-def swapped(x, positions, theta):
-    angles = rotation_angles(positions, x.shape[-1], theta)
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * angles.sin() - b * angles.cos(), a * angles.cos() + b * angles.sin()), dim=-1)
 
 
 def vectors(random, *shape):
@@ -882,6 +1094,7 @@ def places(random, number):
 def one_pair(turn, random):
     """two numbers: one pair, turned by one radian a position"""
     inputs = [(torch.tensor([[1.0, 0.0]]), torch.tensor([position]), 10_000.0) for position in (0, 1, 2)]
+    by_oneself(turn, *inputs[1])
     turn.compare(inputs + [(vectors(random, n, 2), places(random, n), 10_000.0) for n in (1, 2, 4)])
 
 
@@ -926,7 +1139,26 @@ APPLY_ROPE = Exercise(
         ),
         "its positions are one too high": turned(where=lambda positions: positions + 1),
         "the second half is made with the first half's new numbers: both need the old ones": with_the_new_a,
-        "sine and cosine are swapped: at position 0 nothing turns": swapped,
+        "sine and cosine are swapped: at position 0 nothing turns": turned_as(
+            lambda a, b, cos, sin: (a * sin - b * cos, a * cos + b * sin)
+        ),
+        "a sign is wrong: the first of a pair becomes a cos − b sin, with a minus": turned_as(
+            lambda a, b, cos, sin: (a * cos + b * sin, a * sin + b * cos)
+        ),
+        "a sign is wrong: the second of a pair becomes a sin + b cos, with a plus": turned_as(
+            lambda a, b, cos, sin: (a * cos - b * sin, a * sin - b * cos)
+        ),
+        "a sign is wrong: in the second of a pair, a sin has no minus": turned_as(
+            lambda a, b, cos, sin: (a * cos - b * sin, b * cos - a * sin)
+        ),
+        "the turned halves come out interleaved: they belong one after the other": turned_as(
+            lambda a, b, cos, sin: (a * cos - b * sin, a * sin + b * cos),
+            together=lambda halves: torch.stack(halves, dim=-1).flatten(-2),
+        ),
+        "it takes the angles for degrees, and they are radians": turned(where=lambda positions: positions * (pi / 180)),
+        "it turns by degrees: the angles are radians, and torch.cos takes radians": turned(
+            where=lambda positions: positions * (180 / pi)
+        ),
         "it ignores theta and takes 10,000": lambda x, positions, theta: apply_rope(x, positions, 10_000.0),
     },
     hints=(
@@ -934,8 +1166,9 @@ APPLY_ROPE = Exercise(
         "of x, `a, b = x.chunk(2, dim=-1)`, turned.",
         "`torch.arange(0, d_head, 2)` is 0, 2, 4 …, which is 2i for all pairs. `positions[:, None]` makes a column, "
         "and a column times a row is a table.",
-        "`angles = positions[:, None] * theta ** (-torch.arange(0, d_head, 2) / d_head)`, then "
-        "`torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), dim=-1)`.",
+        "With the table of angles, their cosines and sines are tables too, and they multiply a and b number by number, "
+        "whatever dimensions stand in front. Both new halves are made of the *old* a and b. `torch.cat` with `dim=-1` "
+        "puts the one after the other.",
     ),
 )
 
@@ -954,6 +1187,7 @@ def moved_in_neighbours(keys, shift, theta):
 
 def to_the_right(move, random):
     """keys move up: to later positions"""
+    by_oneself(move, vectors(random, 1, 2), 1, 1e4, allowed=("positions",))
     shifts = shuffled(random, [1, 2, 4, 7, 8, 11, 13, 14])  # to roll 3 or 5 rows by these moves every row
     sizes = ((1, 2), (3, 4), (3, 8), (5, 16))
     move.compare((vectors(random, n, d), shift, 1e4) for shift, (n, d) in zip(shifts, sizes, strict=False))
@@ -1020,8 +1254,8 @@ MOVE_KEYS = Exercise(
         "The key at position p has been turned by p steps. At p + shift it should have been turned by p + shift steps. "
         "How many are missing?",
         "All keys need the same turn, by `shift` steps, wherever they stand. You need not know where that is.",
-        "`rotation_angles(torch.full((len(keys),), shift), keys.shape[-1], theta)` are the angles, and "
-        "`rotate(keys, angles)` turns.",
+        "`rotation_angles` wants a position for each row. What stands in it for a key that has to turn on by `shift` "
+        "steps, and is it another number in the next row?",
     ),
 )
 

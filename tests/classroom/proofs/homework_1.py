@@ -6,9 +6,10 @@ from itertools import pairwise
 import torch
 from classroom.proofs import Proof
 
-from course_lib.input_processing.bpe import listed_merges, merge_by_heap
+from course_lib.input_processing.bpe_training import BYTES_BY_ID, count_words
 from course_lib.input_processing.patterns import split_words
 from course_lib.input_processing.positions import rotate, rotation_angles
+from course_lib.input_processing.tokenizer import Tokenizer
 
 byte_words = Proof("byte_words")
 best_pair = Proof("best_pair")
@@ -97,6 +98,11 @@ def single_bytes(words):
         for value in word.encode():
             counts[(bytes([value]),)] += 1
     return dict(counts)
+
+
+@byte_words.wrong("it calls `count_words`")
+def counted_by_the_library(words):
+    return {tuple(bytes([value]) for value in word.encode()): words.count(word) for word in count_words(words)}
 
 
 @byte_words.wrong("it stops with UnicodeEncodeError")
@@ -229,6 +235,12 @@ def never_empty(words, ids):
 # ---- learn_merges --------------------------------------------------------------------------------
 
 
+def first_of_equals(words, ids):
+    """A best_pair with a mistake, as somebody's part 3 may be."""
+    counts = counted(words)
+    return max(counts, key=counts.get, default=None)
+
+
 def joined(word, pair):
     parts, i = [], 0
     while i < len(word):
@@ -328,6 +340,22 @@ def ids_from_one(words, ids, n_merges, choose):
 @learn_merges.wrong("older than the first ones")
 def ids_downwards(words, ids, n_merges, choose):
     return learned(number=lambda ids: min(ids.values()) - 1)(words, ids, n_merges, choose)
+
+
+@learn_merges.wrong("all new tokens get the same id")
+def one_id_for_all(words, ids, n_merges, choose):
+    new = len(ids)
+    return learned(number=lambda ids: new)(words, ids, n_merges, choose)
+
+
+@learn_merges.wrong("whatever `choose` gives")
+def by_a_rule_of_its_own(words, ids, n_merges, choose):
+    return new_dicts(words, ids, n_merges, by_a_loop)
+
+
+@learn_merges.wrong("it does not call `choose`")
+def by_a_wrong_rule_of_its_own(words, ids, n_merges, choose):
+    return new_dicts(words, ids, n_merges, first_of_equals)
 
 
 @learn_merges.wrong("adds None")
@@ -461,24 +489,6 @@ def merge_by_merge(text, ids, merges, special):
     return found
 
 
-@encode_text.right
-def by_the_librarys_heap(text, ids, merges, special):
-    def of_piece(piece):
-        for word in split_words("gpt2")(piece):
-            parts = [bytes([value]) for value in word.encode()]
-            yield from (ids[part] for part in merge_by_heap(parts, listed_merges(merges)))
-
-    for name in special:
-        before, found, after = text.partition(name)
-        if found:
-            return [
-                *by_the_librarys_heap(before, ids, merges, special),
-                special[name],
-                *by_the_librarys_heap(after, ids, merges, special),
-            ]
-    return list(of_piece(text))
-
-
 def with_pieces(of_piece, text, special):
     found = []
     for piece in re.split("(" + "|".join(map(re.escape, special)) + ")", text) if special else [text]:
@@ -489,6 +499,68 @@ def with_pieces(of_piece, text, special):
 @encode_text.wrong("it takes special tokens for ordinary text")
 def never_special(text, ids, merges, special):
     return encode_words(text, ids, merges)
+
+
+@encode_text.wrong("it calls `Tokenizer.from_pairs`")
+def by_the_librarys_tokenizer(text, ids, merges, special):
+    # written so that it would come out right: back from the library's ids to the tokens, and to these ids
+    tokenizer = Tokenizer.from_pairs(merges)
+    return with_pieces(lambda piece: [ids[tokenizer.token_bytes(id)] for id in tokenizer.encode(piece)], text, special)
+
+
+@encode_text.wrong("it takes the id for the rank")
+def oldest_id_first(text, ids, merges, special):
+    rank = {pair: ids[pair[0] + pair[1]] for pair in merges}
+
+    def of_piece(piece):
+        found = []
+        for word in split_words("gpt2")(piece):
+            parts = [bytes([value]) for value in word.encode()]
+            while here := [pair for pair in pairwise(parts) if pair in rank]:
+                parts = list(joined(tuple(parts), min(here, key=rank.get)))
+            found += [ids[part] for part in parts]
+        return found
+
+    return with_pieces(of_piece, text, special)
+
+
+def renumbered(text, ids, merges, special, byte_ids):
+    made = byte_ids | {left + right: 256 + rank for rank, (left, right) in enumerate(merges)}
+    return with_pieces(lambda piece: encode_words(piece, made, merges), text, special)
+
+
+@encode_text.wrong("it numbers the merged tokens 256, 257")
+def ids_made_up(text, ids, merges, special):
+    return renumbered(text, ids, merges, special, ids)
+
+
+@encode_text.wrong("it does not look into `ids`")
+def ids_never_read(text, ids, merges, special):
+    return renumbered(text, ids, merges, special, {token: id for id, token in enumerate(BYTES_BY_ID)})
+
+
+@encode_text.wrong("it takes a byte's value for its id")
+def ids_are_values(text, ids, merges, special):
+    return renumbered(text, ids, merges, special, {bytes([value]): value for value in range(256)})
+
+
+@encode_text.wrong("its pattern is empty, and cuts between all characters")
+def empty_pattern(text, ids, merges, special):
+    found = []
+    for piece in re.split("(" + "|".join(map(re.escape, special)) + ")", text):
+        found += [special[piece]] if piece in special else encode_words(piece, ids, merges)
+    return found
+
+
+@encode_text.wrong("it takes anything in <|…|> for a special token")
+def whatever_looks_special(text, ids, merges, special):
+    found = []
+    for piece in re.split(r"(<\|\w+\|>)", text):
+        if piece.startswith("<|") and piece.endswith("|>"):
+            found += [special[piece]] if piece in special else []
+        else:
+            found += encode_words(piece, ids, merges)
+    return found
 
 
 @encode_text.wrong("it takes the longest token that fits")
@@ -860,6 +932,26 @@ def all_together(turns, encoders, prices, context, chats):
     return bills
 
 
+@chat_bills.wrong("every text is encoded by itself")
+def one_long_history(turns, encoders, prices, context, chats):
+    bills = {}
+    for name, encode in encoders.items():
+        history, cost, fits = "", 0.0, True
+        for question, answer in turns:
+            read, written = len(encode(history + question)), len(encode(answer))
+            cost += read * prices[name][0] + written * prices[name][1]
+            fits = fits and read + written <= context
+            history += question + answer
+        bills[name] = cost * chats / 1e6 if fits else None
+    return bills
+
+
+@chat_bills.wrong("it rounds the bill")
+def to_the_cent(turns, encoders, prices, context, chats):
+    bills = with_lists(turns, encoders, prices, context, chats)
+    return {name: None if cost is None else round(cost, 2) for name, cost in bills.items()}
+
+
 @chat_bills.wrong("costs None, not 0")
 def zero(turns, encoders, prices, context, chats):
     bills = with_lists(turns, encoders, prices, context, chats)
@@ -916,15 +1008,72 @@ def pair_by_pair(x, positions, theta):
     return out
 
 
+def angles_of(positions, d_head, theta):
+    return positions[:, None] * theta ** (-torch.arange(0, d_head, 2) / d_head)
+
+
+def turned_by(x, angles):
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), dim=-1)
+
+
 def turned(x, positions, theta, exponent=1.0, sign=1.0):
     d_head = x.shape[-1]
-    angles = sign * positions[:, None] * theta ** (-exponent * torch.arange(0, d_head, 2) / d_head)
-    return rotate(x, angles)
+    return turned_by(x, sign * positions[:, None] * theta ** (-exponent * torch.arange(0, d_head, 2) / d_head))
 
 
 @apply_rope.wrong("it pairs neighbours")
 def neighbours(x, positions, theta):
-    return rotate(x, rotation_angles(positions, x.shape[-1], theta), "neighbours")
+    angles = angles_of(positions, x.shape[-1], theta)
+    a, b = x[..., 0::2], x[..., 1::2]
+    turned = (a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos())
+    return torch.stack(turned, dim=-1).reshape(x.shape)
+
+
+@apply_rope.wrong("it calls `rotation_angles` of course_lib")
+def by_the_librarys_functions(x, positions, theta):
+    return rotate(x, rotation_angles(positions, x.shape[-1], theta))
+
+
+@apply_rope.wrong("it calls `rotate` of course_lib")
+def with_the_librarys_rotate(x, positions, theta):
+    return rotate(x, angles_of(positions, x.shape[-1], theta))
+
+
+@apply_rope.wrong("becomes a cos − b sin, with a minus")
+def plus_for_minus(x, positions, theta):
+    angles = angles_of(positions, x.shape[-1], theta)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * angles.cos() + b * angles.sin(), a * angles.sin() + b * angles.cos()), dim=-1)
+
+
+@apply_rope.wrong("becomes a sin + b cos, with a plus")
+def minus_for_plus(x, positions, theta):
+    angles = angles_of(positions, x.shape[-1], theta)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() - b * angles.cos()), dim=-1)
+
+
+@apply_rope.wrong("a sin has no minus")
+def minus_twice(x, positions, theta):
+    angles = angles_of(positions, x.shape[-1], theta)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * angles.cos() - b * angles.sin(), -a * angles.sin() + b * angles.cos()), dim=-1)
+
+
+@apply_rope.wrong("come out interleaved")
+def interleaved(x, positions, theta):
+    return torch.stack(turned(x, positions, theta).chunk(2, dim=-1), dim=-1).reshape(x.shape)
+
+
+@apply_rope.wrong("it takes the angles for degrees")
+def degrees_to_radians(x, positions, theta):
+    return turned_by(x, torch.deg2rad(angles_of(positions, x.shape[-1], theta)))
+
+
+@apply_rope.wrong("it turns by degrees")
+def radians_to_degrees(x, positions, theta):
+    return turned_by(x, torch.rad2deg(angles_of(positions, x.shape[-1], theta)))
 
 
 @apply_rope.wrong("the other way round")
@@ -945,7 +1094,7 @@ def twice_the_exponent(x, positions, theta):
 @apply_rope.wrong("i counts from 0")
 def pairs_from_one(x, positions, theta):
     half = x.shape[-1] // 2
-    return rotate(x, positions[:, None] * theta ** (-torch.arange(1, half + 1) / half))
+    return turned_by(x, positions[:, None] * theta ** (-torch.arange(1, half + 1) / half))
 
 
 @apply_rope.wrong("the exponent is negative")
@@ -970,7 +1119,7 @@ def positions_from_one(x, positions, theta):
 
 @apply_rope.wrong("the first half's new numbers")
 def one_after_the_other(x, positions, theta):
-    angles, x, half = rotation_angles(positions, x.shape[-1], theta), x.clone(), x.shape[-1] // 2
+    angles, x, half = angles_of(positions, x.shape[-1], theta), x.clone(), x.shape[-1] // 2
     x[..., :half] = x[..., :half] * angles.cos() - x[..., half:] * angles.sin()
     x[..., half:] = x[..., :half] * angles.sin() + x[..., half:] * angles.cos()
     return x
@@ -978,7 +1127,7 @@ def one_after_the_other(x, positions, theta):
 
 @apply_rope.wrong("sine and cosine are swapped")
 def sine_first(x, positions, theta):
-    angles = rotation_angles(positions, x.shape[-1], theta)
+    angles = angles_of(positions, x.shape[-1], theta)
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * angles.sin() - b * angles.cos(), a * angles.cos() + b * angles.sin()), dim=-1)
 
