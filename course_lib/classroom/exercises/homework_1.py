@@ -74,8 +74,11 @@ def plays():
 
 def passage(random, length):
     """A piece of Shakespeare that begins and ends with a whole word."""
-    start = draw(random, 0, len(plays()) - 2 * length)
-    return plays()[start : start + length].split(" ", 1)[1].rsplit(" ", 1)[0]
+    piece = ""
+    while piece.count(" ") < 2:  # a list of short lines has hardly a space
+        start = draw(random, 0, len(plays()) - 2 * length)
+        piece = plays()[start : start + length]
+    return piece.split(" ", 1)[1].rsplit(" ", 1)[0]
 
 
 # ---- words as bytes ------------------------------------------------------------------------------
