@@ -315,14 +315,15 @@ def precision_figure(
     figure = Figure(figsize=(WIDTH, 4.1))
     left, right = figure.subplots(1, 2, sharey=True)
     top, beyond = 1.06 * knows_nothing, []
+    bits = sorted({b for losses in by_bits.values() for b in losses}, reverse=True)
+    left.set_xticks(range(len(bits)), bits)
     for (name, losses), (colour, marker, line) in zip(by_bits.items(), _SERIES, strict=False):
-        bits = sorted(losses, reverse=True)
-        inside = [place for place, b in enumerate(bits) if losses[b] <= top]
-        left.plot(range(len(bits)), [losses[b] for b in bits], color=colour, linestyle=line)
-        left.plot(inside, [losses[bits[place]] for place in inside], color=colour, marker=marker, linestyle="none")
+        points = [(place, losses[b]) for place, b in enumerate(bits) if b in losses]
+        inside = [(place, loss) for place, loss in points if loss <= top]
+        left.plot(*zip(*points, strict=True), color=colour, linestyle=line)
+        left.plot(*zip(*inside, strict=True), color=colour, marker=marker, linestyle="none")
         left.plot([], [], color=colour, marker=marker, linestyle=line, label=name)
-        left.set_xticks(range(len(bits)), bits)
-        beyond += [f"{name} ↑ {losses[b]:.1f} at {b} bits" for b in bits if losses[b] > top]
+        beyond += [f"{name} ↑ {losses[b]:.1f} at {b} bits" for b in losses if losses[b] > top]
     left.annotate("\n".join(beyond), (0.99, 1.01), xycoords="axes fraction", fontsize=9, color=MUTED, ha="right")
     left.set_xlabel("bits for each number")
     left.set_ylabel("loss (lower is better)")
