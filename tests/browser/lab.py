@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -270,7 +271,10 @@ class Lesson:
 
     def _connected(self) -> bool:
         self.page.wait_for_timeout(50)  # lets Playwright's events in
-        kernels = _get(f"{self.address}/api/kernels")
+        try:
+            kernels = _get(f"{self.address}/api/kernels")
+        except urllib.error.HTTPError:  # the server cannot describe a kernel that is only just starting
+            return False
         return any(kernel["execution_state"] == "idle" and kernel["connections"] >= 1 for kernel in kernels)
 
     def _heard(self, message) -> None:
