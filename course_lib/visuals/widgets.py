@@ -136,7 +136,7 @@ def picture_html(png: bytes, alt: str, size: tuple[int, int]) -> str:
     width, height = size
     return (
         f'<img alt="{escape(alt)}" width="{width}" height="{height}" decoding="sync" '
-        f'style="max-width: none" src="data:image/png;base64,{data}">'
+        f'style="max-width: 100%; height: auto" src="data:image/png;base64,{data}">'
     )
 
 
