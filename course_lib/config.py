@@ -26,6 +26,7 @@ class TransformerConfig:
 
     norm: Literal["layer_norm", "rms_norm"] = "rms_norm"
     norm_eps: float = 1e-5
+    norm_position: Literal["pre", "post"] = "pre"  # before each part reads the stream, or after its result is added
     positions: Literal["learned", "sinusoidal", "rope", "alibi", "none"] = "rope"
     rope_theta: float = 10_000.0
     # Which two numbers of a head turn together. Hugging Face's checkpoints pair i with i + d_head/2 ("halves");
@@ -33,6 +34,8 @@ class TransformerConfig:
     rope_pairs: Literal["halves", "neighbours"] = "halves"
     feed_forward: Literal["mlp", "gated"] = "gated"
     activation: Literal["relu", "gelu", "gelu_tanh", "silu"] = "silu"
+    n_experts: int = 1  # feed-forward networks in a block; more than one is a mixture of experts
+    n_active_experts: int = 1  # of them, how many each token is sent to
     bias: bool = False  # in the attention and feed-forward projections
     tie_embeddings: bool = True  # one matrix turns ids into vectors and vectors into logits
 
@@ -48,6 +51,10 @@ class TransformerConfig:
             raise ValueError(
                 f"n_heads must be a multiple of n_kv_heads, so that every key head serves as many query heads: "
                 f"got {self.n_heads} and {self.n_kv_heads}"
+            )
+        if self.n_active_experts > self.n_experts:
+            raise ValueError(
+                f"n_active_experts must be at most n_experts: got {self.n_active_experts} of {self.n_experts}"
             )
         if self.positions == "rope" and self.d_head % 2:
             raise ValueError(f"d_head must be even for RoPE, which turns pairs, got {self.d_head}")
