@@ -34,22 +34,23 @@ def scaled_dot_product_attention(
     query: Float[Tensor, "*batch query d_head"],
     key: Float[Tensor, "*batch key d_head"],
     value: Float[Tensor, "*batch key d_head"],
-    mask: Bool[Tensor, "query key"] | None = None,
+    mask: Bool[Tensor, "*#batch query key"] | None = None,
     bias: Float[Tensor, "*#batch query key"] | None = None,
 ) -> tuple[Float[Tensor, "*batch query d_head"], Float[Tensor, "*batch query key"]]:
     """softmax(query · keyᵀ / √d_head + bias) · value, and the weights that the softmax gave.
 
-    Each row of weights sums to 1: how much of each token's value the query takes. A query that may look at nothing
-    takes nothing: its weights and its result are 0.
+    `mask` is True where a query may look. Each row of weights sums to 1: how much of each token's value the query
+    takes. A query that may look at nothing takes nothing: its weights, its result and its gradient are 0.
     """
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
     if bias is not None:
         scores = scores + bias
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        # The lowest number there is does what −∞ does, and a row with nothing but −∞ would have NaN for a gradient.
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     weights = scores.softmax(dim=-1)
     if mask is not None:
-        weights = weights.masked_fill(~mask, 0.0)
+        weights = weights.masked_fill(~mask, 0.0)  # already so, except where the whole row is closed
     return weights @ value, weights
 
 
@@ -81,10 +82,12 @@ class MultiHeadAttention(nn.Module):
         angles: Float[Tensor, "position pair"] | None = None,
         cache: Cache | None = None,
         weights: bool = False,
+        mask: Bool[Tensor, "batch #query key"] | None = None,
     ) -> tuple[Float[Tensor, "batch position d_model"], Float[Tensor, "batch heads query key"] | None]:
         """The mixed result, and the attention weights if they are asked for (the fused operation never forms them).
 
-        `angles` are RoPE's, None for a model without it. With a `cache`, x holds only the positions that are new.
+        `angles` are RoPE's, None for a model without it. With a `cache`, x holds only the positions that are new,
+        and the mask's last dimension is the keys kept so far followed by the new ones.
         """
         query = self._split(self.query(x), self.n_heads)
         key = self._split(self.key(x), self.n_kv_heads)
@@ -95,7 +98,7 @@ class MultiHeadAttention(nn.Module):
             key, value = cache.append(self.layer, key, value)
 
         bias = self.alibi.bias(query.shape[2], key.shape[2], x.device) if self.alibi else None
-        mixed, table = attend(query, key, value, weights, bias)
+        mixed, table = attend(query, key, value, weights, bias, mask)
         return self.output(mixed.transpose(1, 2).flatten(2)), table
 
     def _split(self, x: Tensor, n_heads: int) -> Tensor:  # (batch, position, n·d_head) → (batch, n, position, d_head)
@@ -108,22 +111,45 @@ def attend(
     value: Float[Tensor, "batch kv_heads key d_head"],
     weights: bool = False,
     bias: Float[Tensor, "heads query key"] | None = None,
+    mask: Bool[Tensor, "..."] | None = None,
 ) -> tuple[Float[Tensor, "batch heads query d_head"], Float[Tensor, "batch heads query key"] | None]:
     """Causal attention: from scratch where the weights are wanted, else by PyTorch's fused operation.
 
-    `bias` is added to the scores (ALiBi's, for one).
+    `bias` is added to the scores (ALiBi's, for one). `mask` (batch, query or 1, key) is True where looking is allowed,
+    on top of the causal mask: `real[:, None, :]` for padding, `same_document(…)` for packing. A query that may look
+    at nothing takes nothing: 0, and so is its gradient.
     This is the one place where the way to compute attention is chosen.
+
+    Raises:
+        ValueError: the mask has another shape, or holds anything but True and False.
     """
-    n_heads, n_query, n_key = query.shape[1], query.shape[2], key.shape[2]
+    (batch, n_heads, n_query, _), n_key = query.shape, key.shape[2]
+    if mask is not None:
+        mask = _over_heads(mask, batch, n_query, n_key)
     if weights:
-        mask = causal_mask(n_query, n_key, query.device)
-        return scaled_dot_product_attention(query, repeat_kv(key, n_heads), repeat_kv(value, n_heads), mask, bias)
+        causal = causal_mask(n_query, n_key, query.device)
+        allowed = causal if mask is None else causal & mask
+        return scaled_dot_product_attention(query, repeat_kv(key, n_heads), repeat_kv(value, n_heads), allowed, bias)
     # The fused operation's own is_causal counts from the first key: right only when no key came out of a cache.
-    by_itself = n_query == n_key > 1 and bias is None
-    mask = None if by_itself or n_query == 1 else causal_mask(n_query, n_key, query.device)
+    by_itself = n_query == n_key > 1 and bias is None and mask is None
+    if not by_itself and n_query > 1:  # one query, the last, may look at every key
+        causal = causal_mask(n_query, n_key, query.device)
+        mask = causal if mask is None else causal & mask
     if bias is not None:  # one tensor says both: what is added, and −∞ where the mask is closed
-        mask = bias.to(query.dtype) if mask is None else bias.to(query.dtype).masked_fill(~mask, -torch.inf)
+        mask = bias.to(query.dtype) if mask is None else torch.where(mask, bias.to(query.dtype), -torch.inf)
     mixed = F.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=by_itself, enable_gqa=n_heads != key.shape[1]
     )
     return mixed, None
+
+
+def _over_heads(mask: Tensor, batch: int, n_query: int, n_key: int) -> Bool[Tensor, "batch 1 #query key"]:
+    """The mask with a place for the heads, all of which share it."""
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask must hold True (may look) and False, got {mask.dtype}: compare it, as in ids != pad_id")
+    if tuple(mask.shape) not in ((batch, n_query, n_key), (batch, 1, n_key)):
+        raise ValueError(
+            f"mask must be ({batch}, {n_query} or 1, {n_key}), that is (batch, queries, keys with those in the cache), "
+            f"got {tuple(mask.shape)}: padding is real[:, None, :]"
+        )
+    return mask[:, None]

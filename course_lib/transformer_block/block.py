@@ -1,6 +1,6 @@
 """One transformer block: attention, then the feed-forward network, each *added* to the residual stream."""
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from course_lib.config import TransformerConfig
@@ -25,8 +25,9 @@ class Block(nn.Module):
         angles: Float[Tensor, "position pair"] | None = None,
         cache: Cache | None = None,
         weights: bool = False,
+        mask: Bool[Tensor, "batch #query key"] | None = None,
     ) -> tuple[Float[Tensor, "batch position d_model"], Float[Tensor, "batch heads query key"] | None]:
         """The stream after this block, and its attention weights if they are asked for."""
-        gathered, table = self.attention(self.attention_norm(x), angles, cache, weights)
+        gathered, table = self.attention(self.attention_norm(x), angles, cache, weights, mask)
         x = x + gathered
         return x + self.feed_forward(self.feed_forward_norm(x)), table

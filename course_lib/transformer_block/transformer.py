@@ -4,7 +4,7 @@ ids (batch, position) → embed → block 1 … block N → final norm → unemb
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from course_lib.config import TransformerConfig
@@ -57,13 +57,20 @@ class Transformer(nn.Module):
         return self.position_embedding.angles(torch.arange(start, end, device=self.token_embedding.weight.device))
 
     def hidden_states(
-        self, ids: Int[Tensor, "batch position"], cache: Cache | None = None
+        self,
+        ids: Int[Tensor, "batch position"],
+        cache: Cache | None = None,
+        mask: Bool[Tensor, "batch #query key"] | None = None,
     ) -> Float[Tensor, "batch position d_model"]:
-        """The residual stream after the last block and the final norm. With a cache, ids holds only the new tokens."""
+        """The residual stream after the last block and the final norm. With a cache, ids holds only the new tokens.
+
+        `mask` is True where a query may look at a key, on top of the causal mask: `real[:, None, :]` for a padded batch,
+        `same_document(…)` for a packed one. Its keys are those in the cache and then the new ones.
+        """
         start = 0 if cache is None else cache.length
         x, angles = self.embed(ids, start), self.angles(start, start + ids.shape[1])
         for block in self.blocks:
-            x, _ = block(x, angles, cache)
+            x, _ = block(x, angles, cache, mask=mask)
         return self.final_norm(x)
 
     def unembed(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
@@ -72,10 +79,13 @@ class Transformer(nn.Module):
         return linear(hidden, table.weight)
 
     def forward(
-        self, ids: Int[Tensor, "batch position"], cache: Cache | None = None
+        self,
+        ids: Int[Tensor, "batch position"],
+        cache: Cache | None = None,
+        mask: Bool[Tensor, "batch #query key"] | None = None,
     ) -> Float[Tensor, "batch position vocab"]:
         """Logits for the token that follows each position."""
-        return self.unembed(self.hidden_states(ids, cache))
+        return self.unembed(self.hidden_states(ids, cache, mask))
 
     def n_parameters(self) -> int:
         """How many numbers the model learned; a tied embedding counts once."""
