@@ -1,0 +1,1 @@
+"""What a trained model does inside: scores of attention heads, ablations, the logit lens, linear probes."""

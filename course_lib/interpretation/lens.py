@@ -1,0 +1,93 @@
+"""The residual stream between the blocks, and what the model would say if it stopped there.
+
+Source of the logit lens: nostalgebraist 2020, "interpreting GPT: the logit lens".
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from course_lib.transformer_block.transformer import Transformer
+
+LARGEST = 2**30  # bytes that one result may take: 1 GiB
+
+
+@torch.no_grad()
+def residual_stream(
+    transformer: Transformer, ids: Int[Tensor, "*batch position"]
+) -> Float[Tensor, "depth *batch position d_model"]:
+    """The stream at every depth, on the CPU: row 0 is what enters block 1, row i what leaves block i.
+
+    depth is n_layers + 1. `ids` is one text, (position,), or several of the same length, (batch, position).
+
+    Raises:
+        ValueError: ids is empty, too long for the model's context, or holds an id that the model does not know.
+    """
+    rows = checked_rows(transformer, ids)
+    x, angles = transformer.embed(rows), transformer.angles(0, rows.shape[1])
+    depths = [x.cpu()] + [x.cpu() for x, _ in block_by_block(transformer, x, angles)]
+    return torch.stack(depths).unflatten(1, ids.shape[:-1]) if ids.ndim > 1 else torch.cat(depths)
+
+
+@torch.no_grad()
+def logit_lens(transformer: Transformer, stream: Float[Tensor, "*depth d_model"]) -> Float[Tensor, "*depth vocab"]:
+    """The logits that the model would give if these vectors of its stream were the last block's: on the CPU.
+
+    unembed(final_norm(stream)); at the last depth they are the model's own. A vocabulary is wide: choose the positions
+    first, stream[:, -1] for one.
+
+    Raises:
+        ValueError: the vectors are not as wide as the model's, or the logits would take more than 1 GiB.
+    """
+    config, weight = transformer.config, transformer.token_embedding.weight
+    if stream.shape[-1] != config.d_model:
+        raise ValueError(
+            f"stream must have the model's width in its last dimension, {config.d_model}, got {tuple(stream.shape)}"
+        )
+    refuse_larger(
+        stream[..., 0].numel() * config.vocab_size * weight.element_size(),
+        f"the logits of {stream[..., 0].numel()} vectors",
+        "choose fewer positions, such as stream[:, -1]",
+    )
+    return transformer.unembed(transformer.final_norm(stream.to(weight))).cpu()
+
+
+def block_by_block(
+    transformer: Transformer,
+    x: Float[Tensor, "batch position d_model"],
+    angles: Float[Tensor, "position pair"] | None,
+    weights: bool = False,
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """What leaves each block, and its attention weights if they are asked for, one block at a time."""
+    for block in transformer.blocks:
+        x, table = block(x, angles, weights=weights)
+        yield x, table
+
+
+def checked_rows(transformer: Transformer, ids: Int[Tensor, "*batch position"]) -> Int[Tensor, "row position"]:
+    """The ids as rows on the model's device; its `embed` refuses what is too long.
+
+    Raises:
+        ValueError: ids is empty, or holds an id that the model does not know.
+    """
+    if ids.numel() == 0:
+        raise ValueError(f"ids is empty, its shape is {tuple(ids.shape)}: the model needs at least one token")
+    if ids.is_floating_point():
+        raise ValueError(f"ids must be whole numbers, the tokenizer's ids, got {ids.dtype}")
+    low, high, known = int(ids.min()), int(ids.max()), transformer.config.vocab_size
+    if low < 0 or high >= known:
+        raise ValueError(
+            f"ids must be from 0 to {known - 1}, the model's vocabulary, got {low if low < 0 else high}: "
+            "encode the text with the model's own tokenizer"
+        )
+    return ids.reshape(-1, ids.shape[-1]).to(transformer.token_embedding.weight.device)
+
+
+def refuse_larger(size: int, what: str, advice: str) -> None:
+    """Refuse what would take more than LARGEST bytes."""
+    if size > LARGEST:
+        raise ValueError(
+            f"{what} would take {size / 2**30:.1f} GiB, and at most {LARGEST / 2**30:.0f} is given: {advice}"
+        )
