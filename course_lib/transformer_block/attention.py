@@ -34,7 +34,7 @@ def scaled_dot_product_attention(
     query: Float[Tensor, "*batch query d_head"],
     key: Float[Tensor, "*batch key d_head"],
     value: Float[Tensor, "*batch key d_head"],
-    mask: Bool[Tensor, "*#batch query key"] | None = None,
+    mask: Bool[Tensor, "*#batch #query key"] | None = None,
     bias: Float[Tensor, "*#batch query key"] | None = None,
 ) -> tuple[Float[Tensor, "*batch query d_head"], Float[Tensor, "*batch query key"]]:
     """softmax(query · keyᵀ / √d_head + bias) · value, and the weights that the softmax gave.

@@ -33,7 +33,8 @@ class Transformer(nn.Module):
         self.token_embedding = Table(config.vocab_size, config.d_model)
         self.position_embedding = position_scheme(config)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
-        self.final_norm = norm(config)
+        # a post-norm block has normalized what it hands on
+        self.final_norm = norm(config) if config.norm_position == "pre" else nn.Identity()
         if not config.tie_embeddings:
             self.output_head = Linear(config.d_model, config.vocab_size, bias=False)
 
@@ -64,8 +65,8 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "batch position d_model"]:
         """The residual stream after the last block and the final norm. With a cache, ids holds only the new tokens.
 
-        `mask` is True where a query may look at a key, on top of the causal mask: `real[:, None, :]` for a padded batch,
-        `same_document(…)` for a packed one. Its keys are those in the cache and then the new ones.
+        `mask` is True where a query may look at a key, on top of the causal mask: `real[:, None, :]` for padding,
+        `same_document(…)` for packing. Its keys are those in the cache and then the new ones.
         """
         start = 0 if cache is None else cache.length
         x, angles = self.embed(ids, start), self.angles(start, start + ids.shape[1])
