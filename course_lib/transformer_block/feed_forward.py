@@ -46,7 +46,7 @@ def swiglu(
     up_weight: Float[Tensor, "d_ff d_model"],
     down_weight: Float[Tensor, "d_model d_ff"],
 ) -> Float[Tensor, "*batch d_model"]:
-    """Llama's feed-forward network: down(silu(gate(x)) · up(x)). A weight has a row for each number that it puts out."""
+    """Llama's feed-forward network: down(silu(gate(x)) · up(x)). A weight has a row for each number it puts out."""
     return linear(silu(linear(x, gate_weight)) * linear(x, up_weight), down_weight)
 
 
