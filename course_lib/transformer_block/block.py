@@ -10,10 +10,16 @@ from course_lib.transformer_block.normalization import norm
 
 
 class Block(nn.Module):
-    """Pre-norm, as in GPT-2 and Llama: each part reads a normalized copy of the stream and adds its result to it."""
+    """Attention and a feed-forward network, with a norm each.
+
+    Pre-norm, as in GPT-2 and Llama: a part reads a normalized copy of the stream, and its result is added to the
+    stream itself, x + part(norm(x)). Post-norm, as in Vaswani et al. 2017 (section 3.1): the sum is normalized,
+    norm(x + part(x)), so the stream itself passes through every norm.
+    """
 
     def __init__(self, config: TransformerConfig, layer: int):
         super().__init__()
+        self.post_norm = config.norm_position == "post"
         self.attention_norm = norm(config)
         self.attention = MultiHeadAttention(config, layer)
         self.feed_forward_norm = norm(config)
@@ -28,6 +34,10 @@ class Block(nn.Module):
         mask: Bool[Tensor, "batch #query key"] | None = None,
     ) -> tuple[Float[Tensor, "batch position d_model"], Float[Tensor, "batch heads query key"] | None]:
         """The stream after this block, and its attention weights if they are asked for."""
+        if self.post_norm:
+            gathered, table = self.attention(x, angles, cache, weights, mask)
+            x = self.attention_norm(x + gathered)
+            return self.feed_forward_norm(x + self.feed_forward(x)), table
         gathered, table = self.attention(self.attention_norm(x), angles, cache, weights, mask)
         x = x + gathered
         return x + self.feed_forward(self.feed_forward_norm(x)), table
