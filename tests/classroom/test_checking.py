@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -120,6 +121,36 @@ def test_the_watchdog_leaves_nothing_behind(capsys, monkeypatch):
     monkeypatch.delattr(signal, "setitimer")
     for _ in range(5):
         assert "5 of 5" in said_of(lambda logits: int(logits.argmax()), capsys)
+
+
+def test_a_profiler_still_works_after_the_watchdog():
+    """In a process of its own: where an exception on its way is taken back, Python 3.11 hangs in the profiled call."""
+    program = """
+import signal, sys
+del signal.setitimer
+from course_lib.classroom import guard
+from course_lib.classroom.exercise import Wrong
+
+def for_ever():
+    while True:
+        pass
+
+for function in (int, for_ever, int):
+    try:
+        guard.call(function, (), 0.2, guard.Sink())
+    except Wrong as wrong:
+        print(wrong)
+
+def profiled():
+    return 1
+
+sys.setprofile(lambda *_: None)
+profiled()
+sys.setprofile(None)
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert "did not finish in time" in done.stdout and done.stdout.endswith("done\n"), done.stderr
 
 
 def test_somebody_elses_alarm_still_rings(capsys):
