@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from course_lib.interpretation.lens import block_by_block, logit_lens
 from course_lib.prediction.logits import softmax
 from course_lib.prediction.sampling import greedy
 
@@ -88,19 +89,15 @@ def trace(llm: "LLM", prompt: str) -> Trace:
     angles = run("positions", 1, lambda: model.angles(0, ids.shape[1]))
 
     def blocks() -> tuple[Tensor, Tensor]:
-        stream, attention = [embeddings], []
-        for block in model.blocks:
-            x, weights = block(stream[-1], angles, weights=True)
-            stream.append(x)
-            attention.append(weights)
-        return torch.cat(stream), torch.cat(attention)
+        stream, attention = zip(*block_by_block(model, embeddings, angles, weights=True), strict=True)
+        return torch.cat((embeddings, *stream)), torch.cat(attention)
 
     residual_stream, attention = run(f"{config.n_layers} blocks", 2, blocks)
     logits = run("logits", 3, lambda: model.unembed(model.final_norm(residual_stream[-1, -1])))
     probabilities = run("softmax", 3, lambda: softmax(logits))
     chosen = run("choice", 3, lambda: int(greedy(logits)))
 
-    if_stopped_here = softmax(model.unembed(model.final_norm(residual_stream[:, -1])))
+    if_stopped_here = softmax(logit_lens(model, residual_stream[:, -1]))
     return Trace(
         prompt=prompt,
         raw_bytes=raw_bytes,

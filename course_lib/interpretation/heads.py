@@ -8,31 +8,31 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from course_lib.interpretation.lens import block_by_block, checked_rows, refuse_larger
+from course_lib.interpretation.lens import block_by_block, entrance, refuse_larger
 from course_lib.transformer_block.transformer import Transformer
 
 
 @torch.no_grad()
 def attention_weights(
-    transformer: Transformer, ids: Int[Tensor, " position"]
-) -> Float[Tensor, "layer heads query key"]:
-    """Every head's attention weights for one text, on the CPU: row `query` says how much it takes from each `key`.
+    transformer: Transformer, ids: Int[Tensor, "*batch position"]
+) -> Float[Tensor, "layer *batch heads query key"]:
+    """Every head's attention weights, on the CPU: row `query` says how much the query takes from each key.
+
+    `ids` is one text, (position,), or several of one length, (batch, position).
 
     Raises:
-        ValueError: ids is not one row, is empty, too long for the model's context, or holds an unknown id, or the
+        ValueError: ids is empty, too long for the model's context, or holds an id that the model does not know; or the
             weights would take more than 1 GiB.
     """
-    if ids.ndim != 1:
-        raise ValueError(f"ids must be one text, (position,), got the shape {tuple(ids.shape)}: hand over one row")
-    config = transformer.config
-    rows = checked_rows(transformer, ids)
+    config, length = transformer.config, ids.shape[-1]
     refuse_larger(
-        config.n_layers * config.n_heads * len(ids) ** 2 * transformer.token_embedding.weight.element_size(),
-        f"the attention weights of {len(ids)} tokens in {config.n_layers} × {config.n_heads} heads",
-        "take a shorter text",
+        config.n_layers * config.n_heads * ids.numel() * length * transformer.token_embedding.weight.element_size(),
+        f"the attention weights of {config.n_layers} × {config.n_heads} heads for ids of the shape {tuple(ids.shape)}",
+        "take a shorter text, or fewer at a time",
     )
-    x, angles = transformer.embed(rows), transformer.angles(0, len(ids))
-    return torch.cat([table.cpu() for _, table in block_by_block(transformer, x, angles, weights=True)])
+    x, angles = entrance(transformer, ids)
+    tables = [table.cpu() for _, table in block_by_block(transformer, x, angles, weights=True)]
+    return torch.stack(tables).view(config.n_layers, *ids.shape[:-1], config.n_heads, length, length)
 
 
 def previous_token_scores(attention: Float[Tensor, "*heads query key"]) -> Float[Tensor, "*heads"]:

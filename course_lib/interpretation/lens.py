@@ -20,15 +20,14 @@ def residual_stream(
 ) -> Float[Tensor, "depth *batch position d_model"]:
     """The stream at every depth, on the CPU: row 0 is what enters block 1, row i what leaves block i.
 
-    depth is n_layers + 1. `ids` is one text, (position,), or several of the same length, (batch, position).
+    depth is n_layers + 1. `ids` is one text, (position,), or several of one length, (batch, position).
 
     Raises:
         ValueError: ids is empty, too long for the model's context, or holds an id that the model does not know.
     """
-    rows = checked_rows(transformer, ids)
-    x, angles = transformer.embed(rows), transformer.angles(0, rows.shape[1])
-    depths = [x.cpu()] + [x.cpu() for x, _ in block_by_block(transformer, x, angles)]
-    return torch.stack(depths).unflatten(1, ids.shape[:-1]) if ids.ndim > 1 else torch.cat(depths)
+    x, angles = entrance(transformer, ids)
+    depths = torch.stack([x.cpu(), *(x.cpu() for x, _ in block_by_block(transformer, x, angles))])
+    return depths.view(len(depths), *ids.shape, -1)
 
 
 @torch.no_grad()
@@ -66,27 +65,29 @@ def block_by_block(
         yield x, table
 
 
-def checked_rows(transformer: Transformer, ids: Int[Tensor, "*batch position"]) -> Int[Tensor, "row position"]:
-    """The ids as rows on the model's device; its `embed` refuses what is too long.
+def entrance(
+    transformer: Transformer, ids: Int[Tensor, "*batch position"]
+) -> tuple[Float[Tensor, "row position d_model"], Float[Tensor, "position pair"] | None]:
+    """What the first block is given: the vectors of the ids, on the model's device, and RoPE's angles if it has any.
 
     Raises:
-        ValueError: ids is empty, or holds an id that the model does not know.
+        ValueError: ids is empty, too long for the model's context, or holds an id that the model does not know.
     """
     if ids.numel() == 0:
         raise ValueError(f"ids is empty, its shape is {tuple(ids.shape)}: the model needs at least one token")
-    if ids.is_floating_point():
-        raise ValueError(f"ids must be whole numbers, the tokenizer's ids, got {ids.dtype}")
     low, high, known = int(ids.min()), int(ids.max()), transformer.config.vocab_size
     if low < 0 or high >= known:
         raise ValueError(
             f"ids must be from 0 to {known - 1}, the model's vocabulary, got {low if low < 0 else high}: "
             "encode the text with the model's own tokenizer"
         )
-    return ids.reshape(-1, ids.shape[-1]).to(transformer.token_embedding.weight.device)
+    length = ids.shape[-1]
+    rows = ids.reshape(-1, length).to(transformer.token_embedding.weight.device)
+    return transformer.embed(rows), transformer.angles(0, length)
 
 
 def refuse_larger(size: int, what: str, advice: str) -> None:
-    """Refuse what would take more than LARGEST bytes."""
+    """Raise a ValueError where `what` would take more than LARGEST bytes."""
     if size > LARGEST:
         raise ValueError(
             f"{what} would take {size / 2**30:.1f} GiB, and at most {LARGEST / 2**30:.0f} is given: {advice}"
