@@ -37,7 +37,7 @@ fetch: install
 	$(VENV) -m course_lib fetch
 
 test: .venv/installed-test fetch
-	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(TEST_ARGS)
 
 bench: .venv/installed-test fetch
 	$(VENV) -m tests.benchmarks
