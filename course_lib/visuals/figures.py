@@ -202,7 +202,7 @@ def attention_map(weights, tokens: Sequence[str], title: str = "Which token does
     figure = Figure(figsize=(side + 0.4, side))
     axes = figure.add_subplot()
     written = len(tokens) <= CELL_VALUES_UP_TO
-    image = _draw_attention(axes, weights, tokens, written)
+    image = draw_attention(axes, weights, tokens, written)
     axes.set_title(prose(title))
     if not written:
         bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.04, label="weight")
@@ -218,7 +218,7 @@ def _attention(weights, tokens: Sequence[str]) -> np.ndarray:
     return weights
 
 
-def _draw_attention(axes: Axes, weights: np.ndarray, tokens: Sequence[str], written: bool):
+def draw_attention(axes: Axes, weights: np.ndarray, tokens: Sequence[str], written: bool):
     n = len(tokens)
     image = axes.imshow(weights, cmap=sequential(2), vmin=0, vmax=1, aspect="equal")
     future = np.triu(np.ones((n, n), dtype=bool), 1)
@@ -536,7 +536,7 @@ def _xray_blocks(figure: Figure, page: Axes, trace, layer: int, head: int) -> No
     written = len(tokens) <= XRAY_VALUES_UP_TO
     write_heading(page, 0.45, 3.95, f"Which token looks at which? (layer {layer}, head {head})")
     axes = _panel(figure, 1.45, 4.1, *[2.05 if written else 1.45] * 2)
-    _draw_attention(axes, weights, tokens, written)
+    draw_attention(axes, weights, tokens, written)
     axes.tick_params(labelsize=8.5)
     axes.xaxis.label.set_size(9)
     axes.yaxis.label.set_size(9)

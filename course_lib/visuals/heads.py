@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from course_lib.interpretation.heads import attention_weights, first_token_scores, previous_token_scores
-from course_lib.visuals.figures import WIDTH, as_array, attention_map
+from course_lib.visuals.figures import WIDTH, as_array, attention_map, draw_attention
 from course_lib.visuals.labels import prose, visible
 from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, MUTED, PHASES, course_style, png, sequential
 from course_lib.visuals.words import percent
@@ -125,6 +125,25 @@ def head_scores_figure(scores: Mapping[str, Float[Tensor, "layer heads"]], title
     panels[-1].set_xlabel("layer")
     bar = figure.colorbar(image, ax=panels, pad=0.01, fraction=0.02, label="mean weight")
     bar.outline.set_visible(False)
+    figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    return figure
+
+
+@course_style()
+def maps_figure(
+    attention: Float[Tensor, "layer heads query key"],
+    tokens: Sequence[str],
+    heads: Mapping[str, tuple[int, int]],
+    title: str,
+) -> Figure:
+    """The tables of a few heads on one text, side by side: a name → (layer, head)."""
+    figure = Figure(figsize=(WIDTH, 3.9))
+    panels = figure.subplots(1, len(heads), sharey=True, squeeze=False)[0]
+    for axes, (name, (layer, head)) in zip(panels, heads.items(), strict=True):
+        draw_attention(axes, as_array(attention[layer, head], name, "query", "key"), tokens, written=True)
+        axes.set_title(prose(f"{layer}.{head}: {name}"), fontsize=10, fontweight="normal")
+        axes.tick_params(axis="x", rotation=90)
+        axes.set_ylabel("this token looks …" if axes is panels[0] else "")
     figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     return figure
 
