@@ -36,8 +36,11 @@ class Attention:
     qk_norm: Literal["none", "head", "all_heads"] = "none"
     sinks: bool = False  # one learned score per head that takes weight and gives nothing
     latent: Latent | None = None
-    n_window_layers: int = 0  # layers whose tokens see the last `window` tokens alone
-    window: int | None = None  # None with n_window_layers > 0: its width is not published
+    n_window_layers: int = (
+        0  # layers whose tokens see the last `window` tokens alone, or (Llama 4) their chunk of as many
+    )
+    window: int | None = None  # None with n_window_layers > 0: its width is not published, and it is counted as none
+    n_unrotated_layers: int = 0  # layers that RoPE leaves alone ("NoPE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +84,16 @@ LAYER_NORM = Norms(kind="layer_norm", bias=True)
 class Published:
     """What its makers say of the size, as they write it: "124,439,808" is exact, "671B" is rounded to whole billions.
 
-    `without` names the parts of `parameter_table` that the figure leaves out, `active_without` those that the figure
-    for active parameters leaves out; `counts` says in a sentence what else is counted differently.
+    `without` names the parts of `parameter_table` that the figure leaves out, `twice` those that it counts a second
+    time, `active_without` those that the figure for active parameters leaves out. `counts` says in a sentence what the
+    figure has that the shape has not, or why it differs. `count_as_published` counts likewise.
     """
 
     parameters: str
-    active: str | None = None
     source: str
     without: tuple[str, ...] = ()
+    twice: tuple[str, ...] = ()
+    active: str | None = None  # a mixture's figure for one token
     active_without: tuple[str, ...] = ()
     counts: str = ""
 
@@ -113,6 +118,7 @@ class ModelShape:
     positions: Literal["rope", "learned", "alibi"] = "rope"
     position_rows: int = 0  # rows of the table of learned positions
     tied: bool = False  # one matrix for the input embedding and the output head
+    scaled_embedding: bool = False  # token vectors are multiplied by √d_model before the first block
     output_bias: bool = False  # one number per token of the vocabulary, added to the logits
     published: Published
 
@@ -155,6 +161,33 @@ def count_active_parameters(shape: ModelShape) -> int:
     (`shape.published.active_without`).
     """
     return sum(parameter_table(shape, active=True).values())
+
+
+def count_as_published(shape: ModelShape, active: bool = False) -> int:
+    """Our count of what the maker's figure counts: without the parts that it leaves out, twice what it has twice.
+
+    Raises:
+        ValueError: active is asked for, and the maker gives no such figure.
+    """
+    if active and shape.published.active is None:
+        raise ValueError(f"no figure for the active parameters of {shape.name} is known")
+    table, said = parameter_table(shape, active), shape.published
+    if active:
+        return sum(table.values()) - sum(table[part] for part in said.active_without)
+    return sum(table.values()) - sum(table[part] for part in said.without) + sum(table[part] for part in said.twice)
+
+
+def published_figure(text: str) -> tuple[float, float]:
+    """A published figure as a number, and how far its rounding may have moved it: "671B" → (671e9, 0.5e9).
+
+    A figure without a unit is exact: "124,439,808" → (124439808, 0).
+    """
+    digits = text.replace(",", "")
+    if digits.isdigit():
+        return int(digits), 0
+    number, unit = float(digits[:-1]), {"M": 1e6, "B": 1e9, "T": 1e12}[digits[-1]]
+    decimals = len(digits[:-1].partition(".")[2])
+    return number * unit, unit / 10**decimals / 2
 
 
 def _attention(shape: ModelShape) -> tuple[int, int]:
@@ -277,6 +310,8 @@ def transformer_config(shape: ModelShape, **settings) -> TransformerConfig:
         positions=shape.positions,
         feed_forward="gated" if ff.gated else "mlp",
         activation=ff.activation,
+        n_experts=shape.experts.n_experts if shape.experts else 1,
+        n_active_experts=shape.experts.n_active if shape.experts else 1,
         bias=ff.bias,
         tie_embeddings=shape.tied,
     )
@@ -284,20 +319,24 @@ def transformer_config(shape: ModelShape, **settings) -> TransformerConfig:
 
 
 def _missing_parts(shape: ModelShape) -> list[str]:
-    a, ff, norms = shape.attention, shape.feed_forward, shape.norms
+    a, ff, norms, experts = shape.attention, shape.feed_forward, shape.norms, shape.experts
     parts = {
         "latent attention": a.latent is not None,
         "windows in attention": a.n_window_layers > 0,
+        "layers without positions": a.n_unrotated_layers > 0,
         "norm on queries and keys": a.qk_norm != "none",
         "attention sinks": a.sinks,
-        f"bias on {a.bias} of attention alone": (a.bias == "all") != ff.bias or a.bias == "qkv",
-        "mixture of experts": shape.experts is not None,
-        "parallel attention and feed-forward": shape.parallel,
-        f"{norms.per_block} norms in a block": norms.per_block != 2,
-        "norm after the part": norms.placement != "pre",
+        "bias in some projections but not in others": a.bias != ("all" if ff.bias else "none"),
+        "shared expert": experts is not None and experts.d_shared > 0,
+        "mixture in some layers alone": experts is not None and experts.n_dense_layers > 0,
+        "bias on the router": experts is not None and experts.router_bias,
+        "experts of a width of their own": experts is not None and experts.d_expert != ff.d_ff,
+        "attention and feed-forward in parallel": shape.parallel,
+        "norm on the result of a part": norms.placement != "pre",
         "norm after the embedding": norms.after_embedding,
         f"{norms.kind} {'with' if norms.bias else 'without'} bias": norms.bias != (norms.kind == "layer_norm"),
-        "position rows beside the context's": shape.positions == "learned" and shape.position_rows != shape.context,
+        "row of positions beyond the context": shape.position_rows > shape.context,
+        "scaling of the embedding": shape.scaled_embedding,
         "bias on the logits": shape.output_bias,
     }
     return [part for part, needed in parts.items() if needed]
