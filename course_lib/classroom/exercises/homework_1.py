@@ -1,20 +1,18 @@
 """Homework 1: a tokenizer of one's own, what it costs to be cut into tokens, and rotary positions."""
 
 import functools
-import os
 import re
 import string
-import sys
 from collections import Counter
 from itertools import pairwise
 from math import inf, pi
 
 import torch
 
-import course_lib
 from course_lib import assets
-from course_lib.classroom import guard
 from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.classroom.exercises import tools
+from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.input_processing.bpe import encode_word, listed_merges, merge_by_scan
 from course_lib.input_processing.bpe_training import BYTES_BY_ID, train_bpe
 from course_lib.input_processing.patterns import split_words
@@ -23,50 +21,7 @@ from course_lib.input_processing.tokenizer import SpecialToken, split_at_special
 from course_lib.pretrained.vocabularies import NAMES, load_tokenizer
 
 BASE_IDS = {token: id for id, token in enumerate(BYTES_BY_ID)}
-LIBRARY = os.path.dirname(course_lib.__file__) + os.sep
-
-
-def by_oneself(learner, *arguments, allowed=("patterns",)):
-    """One call of the learner's function, watched: of course_lib, it may call what stands in the allowed files alone.
-
-    What is handed in, an encoder or a rule of choice, stands in the folder classroom, as the checks do.
-    """
-    free = (f"{LIBRARY}classroom{os.sep}", *(f"{LIBRARY}input_processing{os.sep}{name}.py" for name in allowed))
-    called = []
-
-    def watch(frame, event, _):
-        code = frame.f_code
-        if event != "call" or not code.co_filename.startswith(LIBRARY) or code.co_filename.startswith(free):
-            return
-        caller = frame.f_back
-        while caller and not caller.f_code.co_filename.startswith(LIBRARY):
-            caller = caller.f_back
-        if caller and caller.f_code.co_filename == guard.__file__ and code.co_name != "<module>":  # an import
-            called.append(code.co_qualname)
-
-    if sys.getprofile() is not None:
-        return  # somebody else's profiler runs, and there can be but one
-    sys.setprofile(watch)
-    try:
-        learner.answer(*arguments)
-    finally:
-        sys.setprofile(None)
-    if called:
-        raise Wrong(f"it calls `{called[0]}` of course_lib, and that is what you are to write")
-
-
-def draw(random, low, high):
-    """A whole number from low to high."""
-    return int(torch.randint(low, high + 1, (), generator=random))
-
-
-def some(random, things, number):
-    """A list of `number` of the things, drawn one by one."""
-    return [things[draw(random, 0, len(things) - 1)] for _ in range(number)]
-
-
-def shuffled(random, things):
-    return [things[i] for i in torch.randperm(len(things), generator=random)]
+by_oneself = functools.partial(tools.by_oneself, allowed=("patterns",))
 
 
 @functools.cache
@@ -1095,10 +1050,6 @@ def with_the_new_a(x, positions, theta):
     a, b = x.chunk(2, dim=-1)
     a = a * angles.cos() - b * angles.sin()
     return torch.cat((a, a * angles.sin() + b * angles.cos()), dim=-1)
-
-
-def vectors(random, *shape):
-    return torch.randn(*shape, generator=random)
 
 
 def places(random, number):
