@@ -17,7 +17,7 @@ from torch import Tensor
 from course_lib.interpretation.heads import attention_weights, first_token_scores, previous_token_scores
 from course_lib.visuals.figures import WIDTH, as_array, attention_map, draw_attention
 from course_lib.visuals.labels import prose, visible
-from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, MUTED, PHASES, course_style, png, sequential
+from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, MUTED, PAPER, PHASES, course_style, png, sequential
 from course_lib.visuals.words import percent
 
 RED = PHASES[2]
@@ -149,8 +149,11 @@ def maps_figure(
 
 
 @course_style()
-def loss_bars(losses: Mapping[str, Sequence[float]], knows_nothing: float, title: str, note: str) -> Figure:
-    """A row for each name: one loss is a bar; several (one for each draw) are a bar up to their mean, and dots."""
+def loss_bars(losses: Mapping[str, Sequence[float]], mark: tuple[str, float], title: str, note: str) -> Figure:
+    """A row for each name: one loss is a bar; several (one for each draw) are a bar up to their mean, and dots.
+
+    `mark` is a loss to hold them against, with its name.
+    """
     figure = Figure(figsize=(WIDTH, 1.3 + 0.36 * len(losses)))
     axes = figure.add_subplot()
     most = max(max(values) for values in losses.values())
@@ -162,12 +165,19 @@ def loss_bars(losses: Mapping[str, Sequence[float]], knows_nothing: float, title
             axes.plot(values, [row] * len(values), "o", color=INK, markersize=4.5, markerfacecolor="white")
         said = f"{min(values):.1f} to {max(values):.1f}" if several else f"{mean:.1f}"
         axes.annotate(
-            said, (max(values), row), xytext=(7, 0), textcoords="offset points", va="center_baseline", fontsize=9.5
+            said,
+            (max(values), row),
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=9.5,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
         )
-    axes.axvline(knows_nothing, color=MUTED, linestyle="--", linewidth=1)
+    name, loss = mark
+    axes.axvline(loss, color=MUTED, zorder=0, linestyle="--", linewidth=1)
     axes.annotate(
-        f"knows nothing: {knows_nothing:.1f} ",
-        (knows_nothing, 1),
+        f"{name}: {loss:.1f}",
+        (loss, 1),
         xycoords=axes.get_xaxis_transform(),
         xytext=(0, 3),
         textcoords="offset points",
@@ -177,7 +187,7 @@ def loss_bars(losses: Mapping[str, Sequence[float]], knows_nothing: float, title
     )
     axes.set_yticks(range(len(losses)), list(losses))
     axes.set_ylim(len(losses) - 0.5, -0.5)
-    axes.set_xlim(0, 1.12 * max(most, knows_nothing))
+    axes.set_xlim(0, 1.12 * max(most, loss))
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(note)
     axes.set_title(prose(title), pad=20)
