@@ -505,8 +505,8 @@ def small_file(random, layers, n_heads=4, n_kv_heads=2, d_head=4, d_ff=10):
 def made_up_layers(run, random):
     """a layer of a small made-up model"""
     inputs = []
-    for layer, heads in ((2, (2, 1)), (1, (4, 2)), (11, (4, 2)), (0, (6, 3))):
-        tensors = small_file(random, shuffled(random, [0, 1, 2, 3, 10, 11, 12]), *heads)
+    for layer, heads, others in ((2, (2, 1), (0, 1, 3)), (1, (4, 2), (0, 2, 11)), (11, (6, 3), (0, 10, 12))):
+        tensors = small_file(random, shuffled(random, [layer, *others]), *heads)
         settings = {"n_heads": heads[0], "n_kv_heads": heads[1], "theta": 50.0, "eps": 0.01}
         x = vectors(random, 1, 5, 4 * heads[0]) * 0.3
         inputs.append((x, tensors, layer, settings))
