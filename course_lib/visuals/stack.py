@@ -31,6 +31,7 @@ from course_lib.visuals.style import INK, LINE, MUTED, PAPER, PHASES, course_sty
 from course_lib.visuals.words import percent, size_in_words
 
 RED = PHASES[2]
+HALO = [withStroke(linewidth=2.5, foreground=PAPER)]  # so that no line strikes a name out
 
 
 def number_in_words(number: float) -> str:
@@ -118,7 +119,6 @@ def zoo_figure(
 def _write_names(axes: Axes, points: Mapping[str, tuple[float, float]], order: Sequence[str], n_asked: int) -> None:
     """Each name where it covers no point and no other name; one that finds no place stays unwritten."""
     scale = axes.figure.dpi / 72  # pixels per point
-    halo = [withStroke(linewidth=2.5, foreground=PAPER)]  # so that no line strikes a name out
     at = {name: axes.transData.transform(point) for name, point in points.items()}
     inside = axes.get_window_extent()
     marks = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in at.values()]
@@ -136,7 +136,7 @@ def _write_names(axes: Axes, points: Mapping[str, tuple[float, float]], order: S
                 axes.annotate(
                     name, points[name], xytext=(right, up), textcoords="offset points", fontsize=NAME_SIZE,
                     color=INK if rank < n_asked else MUTED, ha=side, va="center",
-                    annotation_clip=False, path_effects=halo,
+                    annotation_clip=False, path_effects=HALO,
                 )  # fmt: skip
                 written.append(box)
                 break
@@ -216,7 +216,7 @@ def probe_figure(
         depth = reached(accuracy, curve[depths[0]].commonest)
         axes.plot(depth, accuracy[depth], marker="D", markersize=8, color=INK, markerfacecolor="none", clip_on=False)
         axes.annotate(f"{depth}", (depth, accuracy[depth]), xytext=(0, -16), textcoords="offset points",
-                      ha="center", fontsize=9.5, fontweight="bold")  # fmt: skip
+                      ha="center", fontsize=9.5, fontweight="bold", path_effects=HALO)  # fmt: skip
         axes.set_title(prose(name), fontsize=10)
     for axes in panels[len(results) :]:
         axes.set_axis_off()
