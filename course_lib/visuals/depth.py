@@ -213,7 +213,8 @@ class LiveGradients:
     SHARPNESS = 1.5  # pixels per CSS pixel
     SIZE = (7.4, 3.4)  # inches
     CSS_SIZE = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in SIZE)
-    LOWEST, HIGHEST, DEEPEST = 1e-32, 1e16, 64
+    LOWEST, HIGHEST = 1e-32, 1e16
+    DEEPEST = 66  # 64 more than the least: a slider over a power of two stops at whole numbers
 
     @course_style()
     def __init__(self, title: str = "How much of the gradient arrives?"):
@@ -222,7 +223,7 @@ class LiveGradients:
         self.axes = self.figure.add_axes((0.12, 0.15, 0.85, 0.72), xlim=(0, self.DEEPEST + 2))
         log_axis(self.axes, self.LOWEST, self.HIGHEST)
         self.axes.axhspan(1e-3, 1e3, color=RED.pale, zorder=0)
-        self.axes.text(65.5, 1.2e-3, "within a factor of 1,000", fontsize=8.5, color=MUTED, ha="right")
+        self.axes.text(67.5, 1.2e-3, "within a factor of 1,000", fontsize=8.5, color=MUTED, ha="right")
         self.axes.axhline(1, color=LINE, linewidth=1, zorder=0)
         self.axes.set_title(prose(title), x=-0.1)
         self.axes.set_xlabel("layer (the gradient enters behind the last, with length 1)")
