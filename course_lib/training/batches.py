@@ -1,8 +1,18 @@
-"""From one long row of tokens to batches: short windows of it, each with the same window one token later."""
+"""From one long row of tokens to batches: short windows of it, each with the same window one token later.
 
+A row that is too long for memory stays in a file: `save_tokens` writes it, `open_tokens` gives a tensor whose parts
+are read when a window needs them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+
+from course_lib.training.files import replacing
 
 
 def random_batch(
@@ -20,8 +30,14 @@ def random_batch(
     check_tokens(tokens, context_length)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    starts = torch.randint(len(tokens) - context_length, (batch_size,), generator=generator)
-    return windows(tokens, starts, context_length)
+    return windows(tokens, random_starts(tokens, batch_size, context_length, generator), context_length)
+
+
+def random_starts(
+    tokens: Int[Tensor, " token"], batch_size: int, context_length: int, generator: torch.Generator
+) -> Int[Tensor, " batch"]:
+    """Where the windows of a batch begin; each place from which a window and its next token fit is equally likely."""
+    return torch.randint(len(tokens) - context_length, (batch_size,), generator=generator)
 
 
 def windows(
@@ -49,3 +65,61 @@ def check_tokens(tokens: Tensor, context_length: int) -> None:
             f"tokens must be more than context_length={context_length}, for a window and the token after it, "
             f"got {len(tokens)}: take a longer text or a shorter context_length"
         )
+
+
+# ---- in a file ------------------------------------------------------------------------------------
+
+
+def save_tokens(path: str | Path, tokens: Sequence[int] | Tensor, vocab_size: int) -> None:
+    """Write a row of ids as a NumPy file (.npy): two bytes a token for up to 65,536 kinds of token, else four.
+
+    The file takes its place in one step, and is the same on every machine (little-endian).
+
+    Raises:
+        ValueError: `tokens` is not one row of whole numbers, or one is not from 0 to vocab_size − 1.
+    """
+    tokens = torch.as_tensor(tokens)
+    if tokens.ndim != 1 or tokens.is_floating_point() or len(tokens) == 0:
+        raise ValueError(
+            f"tokens must be one row of whole numbers, got shape {tuple(tokens.shape)} of {tokens.dtype}: "
+            "put all texts into one row, one after the other"
+        )
+    low, high = lowest_and_highest(tokens)
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"tokens must be from 0 to vocab_size − 1, {vocab_size - 1}, got {low if low < 0 else high}: "
+            "encode the text with the vocabulary whose size you give"
+        )
+    with replacing(path) as beside, open(beside, "wb") as file:
+        np.save(file, tokens.cpu().numpy().astype(_kind(vocab_size)))
+
+
+def open_tokens(path: str | Path) -> Int[Tensor, " token"]:
+    """The row that `save_tokens` wrote, as a tensor on the file itself: nothing is read before it is used.
+
+    It works wherever a row of tokens does. What is written into it stays in memory; the file never changes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is cut short, or is not a row of tokens.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of tokens at {path}: save_tokens writes one")
+    try:
+        tokens = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} is not a whole file of tokens ({error}): write it again with save_tokens") from error
+    if not isinstance(tokens, np.ndarray) or tokens.ndim != 1 or tokens.dtype not in (np.uint16, np.uint32):
+        raise ValueError(f"{path} holds something else than a row of tokens: write it with save_tokens")
+    return torch.from_numpy(tokens)
+
+
+def _kind(vocab_size: int) -> np.dtype:
+    return np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
+
+
+def lowest_and_highest(tokens: Int[Tensor, " token"]) -> tuple[int, int]:
+    """The lowest and the highest id, a part at a time: PyTorch has no minimum for the unsigned kinds of a file."""
+    parts = [part.long().aminmax() for part in tokens.split(2**22)]
+    return min(int(part.min) for part in parts), max(int(part.max) for part in parts)

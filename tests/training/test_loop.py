@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course_lib.training import loop
+from course_lib.training import optimizer, trainer
 from course_lib.training.loop import loss, schedule, train
 
 
@@ -72,7 +72,7 @@ def test_each_step_is_adamw_on_the_windows_drawn(tiny, tokens):
     transformer, before = fresh(tiny), fresh(tiny)
     train(transformer, tokens, steps=1, learning_rate=1e-3, **SMALL)
     for parameter, old in zip(transformer.parameters(), before.parameters(), strict=True):
-        moved = parameter - old * (1 - 1e-3 * loop.WEIGHT_DECAY)
+        moved = parameter - old * (1 - 1e-3 * optimizer.WEIGHT_DECAY)
         assert moved.abs().max() <= 1e-3 * 1.001 and moved.abs().max() > 0.5e-3
 
 
@@ -92,10 +92,10 @@ def test_an_interrupt_keeps_what_was_learned(tiny, tokens, monkeypatch):
     def interrupted(*arguments):
         if next(draws, None) is None:
             raise KeyboardInterrupt
-        return loop_random_batch(*arguments)
+        return random_starts(*arguments)
 
-    loop_random_batch = loop.random_batch
-    monkeypatch.setattr(loop, "random_batch", interrupted)
+    random_starts = trainer.random_starts
+    monkeypatch.setattr(trainer, "random_starts", interrupted)
     transformer, before = fresh(tiny).eval(), fresh(tiny)
     losses = train(transformer, tokens, steps=10, **SMALL)
     assert len(losses) == 3 and not transformer.training

@@ -1,0 +1,65 @@
+"""How surprised a model is by a text that it has not seen."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor
+
+from course_lib.training.batches import check_tokens, lowest_and_highest, windows
+from course_lib.transformer_block.transformer import Transformer
+
+
+@torch.no_grad()
+def loss(
+    transformer: Transformer,
+    tokens: Int[Tensor, " token"],
+    *,
+    context_length: int,
+    past: int = 0,
+    batch_size: int = 32,
+) -> float:
+    """The mean loss in nats per token over `tokens`, cut into windows one after the other.
+
+    Each token is guessed once, from the tokens of its window before it: the first of a window from one token alone.
+    With `past`, the windows overlap by as many tokens, and only guesses from more than `past` tokens count: that is
+    what to hold against the entropy of the text, since a model cannot know what was cut off. The first past + 1
+    tokens are not guessed, nor what is left at the end and does not fill a window.
+
+    Raises:
+        ValueError: a size is less than 1, the context is longer than the model's, `tokens` is too short, or has ids
+            that the model does not know.
+    """
+    check_model(transformer, tokens, context_length)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not 0 <= past < context_length:
+        raise ValueError(f"past must be from 0 to context_length − 1, {context_length - 1}, got {past}")
+    device, was_training = transformer.token_embedding.weight.device, transformer.training
+    transformer.eval()
+    step = context_length - past
+    total, starts = 0.0, torch.arange(0, len(tokens) - context_length, step)
+    try:
+        for some in starts.split(batch_size):
+            inputs, targets = windows(tokens, some, context_length)
+            logits, targets = transformer(inputs.to(device))[:, past:], targets[:, past:].to(device)
+            total += F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
+    finally:
+        transformer.train(was_training)
+    return total / (len(starts) * step)
+
+
+def check_model(transformer: Transformer, tokens: Tensor, context_length: int) -> None:
+    """Raises:
+    ValueError: `tokens` has no window of `context_length`, or the model cannot read what is in it.
+    """
+    check_tokens(tokens, context_length)
+    longest, known = transformer.config.context_length, transformer.config.vocab_size
+    if context_length > longest:
+        raise ValueError(f"context_length must be at most the model's, {longest}, got {context_length}")
+    low, high = lowest_and_highest(tokens)
+    if low < 0 or high >= known:
+        wrong, advice = (low, "") if low < 0 else (high, f", or make the model with vocab_size={high + 1} or more")
+        raise ValueError(
+            f"tokens must be ids that the model knows, from 0 to {known - 1}, got {wrong}: "
+            f"encode the text with the model's vocabulary{advice}"
+        )

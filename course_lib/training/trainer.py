@@ -1,0 +1,290 @@
+"""The training loop: guess the next token, see how wrong the guess was, move every weight a little.
+
+- counted in steps: the same seed, weights, machine and settings give the same losses, bit for bit
+- stopped at any step, by a checkpoint or by Ctrl-C, and continued as if nothing had been
+- AdamW with a learning rate that rises and falls, and gradients clipped to a length
+- matrix products in bfloat16 where the machine is fast at it; the weights stay in float32
+- a batch in several parts where it does not fit into memory, or over several processes (torchrun)
+"""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from tqdm.auto import tqdm
+
+from course_lib import device
+from course_lib.config import TransformerConfig
+from course_lib.training.batches import random_starts, windows
+from course_lib.training.checkpoint import read_checkpoint, write_checkpoint
+from course_lib.training.evaluation import check_model, loss
+from course_lib.training.optimizer import BETAS, WEIGHT_DECAY, schedule
+from course_lib.training.precision import Precision, pick_precision
+from course_lib.training.processes import mean_over_processes, place
+from course_lib.transformer_block.transformer import Transformer
+
+LONGEST_GRADIENT = 1.0  # a longer one is scaled down to it
+
+
+class Trainer:
+    """A training run of `transformer` on `tokens`, in place; `run()` does its steps.
+
+    `batch_size` windows of `context_length` tokens make one step. They are computed in `accumulate` parts, one after
+    the other, and shared among the processes of torchrun. The learning rate follows `schedule(step, steps)`.
+
+    With `validation`, a row of other tokens, their loss is measured every `validate_every` steps and after the last,
+    in float32. With `checkpoint`, a path, all that the run needs to go on is written there every `checkpoint_every`
+    steps and whenever `run` ends.
+
+    Attributes:
+        losses: the loss of each, in nats per token, before its step was taken.
+        validation_losses: (step, loss) for each measurement.
+
+    Raises:
+        ValueError: steps or a size is less than 1 or does not divide, the context is longer than the model's,
+            `tokens` is too short or has ids that the model does not know.
+    """
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        tokens: Int[Tensor, " token"],
+        *,
+        steps: int,
+        batch_size: int,
+        context_length: int,
+        learning_rate: float = 3e-3,
+        seed: int = 0,
+        validation: Int[Tensor, " token"] | None = None,
+        validate_every: int = 100,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int = 100,
+        accumulate: int = 1,
+        precision: Precision = "auto",
+        progress: bool = True,
+    ):
+        self.rank, processes = place()
+        for name, value in dict(
+            steps=steps, batch_size=batch_size, accumulate=accumulate, validate_every=validate_every,
+            checkpoint_every=checkpoint_every,
+        ).items():  # fmt: skip
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 < learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be above 0, such as 3e-3, got {learning_rate}")
+        if batch_size % (accumulate * processes):
+            raise ValueError(
+                f"batch_size must be a multiple of accumulate × processes, {accumulate} × {processes}, so that all "
+                f"parts are equal, got {batch_size}"
+            )
+        for row in (tokens,) if validation is None else (tokens, validation):
+            check_model(transformer, row, context_length)
+
+        self.transformer, self.tokens, self.validation, self.progress = transformer, tokens, validation, progress
+        self.device = transformer.token_embedding.weight.device
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.settings = dict(
+            steps=steps, batch_size=batch_size, context_length=context_length, learning_rate=learning_rate, seed=seed,
+            validate_every=validate_every, checkpoint_every=checkpoint_every, accumulate=accumulate,
+            precision=pick_precision(precision, self.device.type),
+        )  # fmt: skip
+        self.steps, self.processes = steps, processes
+        self.losses: list[float] = []
+        self.validation_losses: list[tuple[int, float]] = []
+        self.generator = torch.Generator().manual_seed(seed)  # on the CPU: it draws the same batches for any device
+        self.optimizer = torch.optim.AdamW(
+            transformer.parameters(), lr=learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        # averages the gradients over the processes as backward() finds them
+        self._model = DistributedDataParallel(transformer) if processes > 1 else transformer
+
+    @property
+    def step(self) -> int:
+        return len(self.losses)
+
+    def run(self, until: int | None = None, watch: Callable[["Trainer"], None] | None = None) -> list[float]:
+        """Train up to step `until`, by default the last; the losses of all steps so far. Call it again to go on.
+
+        `watch(trainer)` is called after each step: it may draw a curve, or measure something. Ctrl-C, or the square
+        in Jupyter, ends the run after the step that it meets: nothing is lost, and `run` goes on from there. (A second
+        one ends it at once.)
+
+        Raises:
+            ValueError: until is not from 0 to the last step.
+        """
+        until = self.steps if until is None else until
+        if not 0 <= until <= self.steps:
+            raise ValueError(f"until must be from 0 to the last step, {self.steps}, got {until}")
+        quiet = not self.progress or self.rank > 0
+        begun, was_training = self.step, self.transformer.training
+        self.transformer.train()
+        bar = tqdm(total=self.steps, initial=begun, disable=quiet, unit="step")
+        try:
+            with _interrupt_waits() as interrupted:
+                while self.step < until:
+                    self._one_step()
+                    bar.set_postfix(loss=f"{self.losses[-1]:.3f}", refresh=False)
+                    bar.update()
+                    self._after_step()
+                    if watch is not None:
+                        watch(self)
+                    if self._any_process(interrupted.is_set()):
+                        break
+        except KeyboardInterrupt:
+            pass  # what was learned so far is kept
+        finally:
+            bar.close()
+            self.transformer.train(was_training)
+        if self.step < until and not quiet:
+            print(f"stopped after step {self.step} of {self.steps}")
+        if self.step > begun and self.checkpoint is not None:
+            self.save()
+        return self.losses
+
+    def _one_step(self) -> None:
+        drawn_before = self.generator.get_state()
+        try:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings["learning_rate"] * schedule(self.step, self.steps)
+            error = self._gradients()
+            torch.nn.utils.clip_grad_norm_(self.transformer.parameters(), LONGEST_GRADIENT)
+            self.optimizer.step()
+            self.losses.append(error.item())
+        except BaseException:
+            self.generator.set_state(drawn_before)  # a step that was not finished has drawn nothing
+            raise
+
+    def _gradients(self) -> Tensor:
+        """Fill every parameter's gradient with that of the mean loss over the whole batch, and give that loss."""
+        context_length, parts = self.settings["context_length"], self.settings["accumulate"]
+        starts = random_starts(self.tokens, self.settings["batch_size"], context_length, self.generator)
+        mine = starts.chunk(self.processes)[self.rank]
+        in_half = torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.settings["precision"] == "bfloat16"
+        )
+        self.optimizer.zero_grad()
+        total = torch.zeros((), device=self.device)
+        for number, part in enumerate(mine.chunk(parts)):
+            inputs, targets = windows(self.tokens, part, context_length)
+            with self._averaging(number == parts - 1):
+                with in_half:
+                    logits = self._model(inputs.to(self.device))  # (batch, position, vocab)
+                    error = F.cross_entropy(logits.flatten(0, 1), targets.to(self.device).flatten()) / parts
+                error.backward()
+            total += error.detach()
+        return mean_over_processes(total)
+
+    def _averaging(self, wanted: bool) -> contextlib.AbstractContextManager:
+        """Whether backward() averages the gradients over the processes: once a step, with its last part."""
+        return contextlib.nullcontext() if wanted or self.processes == 1 else self._model.no_sync()
+
+    def _any_process(self, stop: bool) -> bool:
+        """Whether any process was told to stop: then all do, after the same step."""
+        return mean_over_processes(torch.tensor(float(stop), device=self.device)).item() > 0
+
+    def _after_step(self) -> None:
+        every, last = self.settings["validate_every"], self.step == self.steps
+        if self.validation is not None and self.rank == 0 and (self.step % every == 0 or last):
+            measured = loss(self.transformer, self.validation, context_length=self.settings["context_length"])
+            self.validation_losses.append((self.step, measured))
+        if self.checkpoint is not None and self.step % self.settings["checkpoint_every"] == 0:
+            self.save()
+
+    # ---- in a file --------------------------------------------------------------------------------
+
+    def save(self, path: str | Path | None = None) -> None:
+        """Write all that the run needs to go on to `path`, by default `checkpoint`, in one atomic step.
+
+        Raises:
+            ValueError: neither path is given.
+            OSError: the file cannot be written, or the disk is full; an older one there is untouched.
+        """
+        path = path or self.checkpoint
+        if path is None:
+            raise ValueError("path must say where to save, since the Trainer was made without a checkpoint")
+        if self.rank == 0:
+            write_checkpoint(
+                path,
+                dict(
+                    config=dataclasses.asdict(self.transformer.config),
+                    weights=self.transformer.state_dict(),
+                    optimizer=self.optimizer.state_dict(),
+                    generator=self.generator.get_state(),
+                    losses=self.losses,
+                    validation_losses=self.validation_losses,
+                    settings=self.settings,
+                    tokens=_fingerprint(self.tokens),
+                ),
+            )
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | Path,
+        tokens: Int[Tensor, " token"],
+        *,
+        validation: Int[Tensor, " token"] | None = None,
+        on: torch.device | str | None = None,
+        progress: bool = True,
+    ) -> "Trainer":
+        """The run that was saved at `path`, to go on with `run()`; it goes on saving there.
+
+        `tokens` are those of the run, since a checkpoint does not hold the text. `on` is the device, by default
+        `device.pick()`. On the same machine, with as many threads, the losses are those of a run without a break.
+
+        Raises:
+            FileNotFoundError: there is no file.
+            ValueError: the file is damaged or no checkpoint, or `tokens` are others than the run's.
+        """
+        content = read_checkpoint(path)
+        if content["tokens"] != _fingerprint(tokens):
+            raise ValueError(
+                f"tokens are not those that the run in {path} was trained on ({content['tokens'][0]} of them): "
+                "hand in the same row, in the same order"
+            )
+        transformer = Transformer(TransformerConfig(**content["config"])).to(device.pick() if on is None else on)
+        transformer.load_state_dict(content["weights"])
+        trainer = cls(
+            transformer, tokens, validation=validation, checkpoint=path, progress=progress, **content["settings"]
+        )
+        trainer.optimizer.load_state_dict(content["optimizer"])
+        trainer.generator.set_state(content["generator"])
+        trainer.losses, trainer.validation_losses = content["losses"], content["validation_losses"]
+        return trainer
+
+
+def _fingerprint(tokens: Int[Tensor, " token"]) -> list[int]:
+    """How many there are, and a checksum over a few thousand of them, evenly spread."""
+    some = torch.linspace(0, len(tokens) - 1, min(len(tokens), 4096), dtype=torch.float64).long()
+    return [len(tokens), zlib.crc32(tokens[some.to(tokens.device)].long().cpu().numpy().tobytes())]
+
+
+@contextlib.contextmanager
+def _interrupt_waits() -> Iterator[threading.Event]:
+    """Inside, Ctrl-C sets the event and does nothing else, so that no step is cut in half; a second one interrupts."""
+    interrupted = threading.Event()
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield interrupted  # signals come to the main thread alone, and some programs are set not to hear this one
+        return
+
+    def wait(number, frame):
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, usual)
