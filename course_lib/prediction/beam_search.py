@@ -1,0 +1,104 @@
+"""Beam search: carry several continuations side by side, and look for the one that is likeliest as a whole.
+
+Not a rule for one token, as those in `sampling` are, but a search. Sources: Graves 2012 and Sutskever et al. 2014
+(the search), Wu et al. 2016, section 7 (why lengths need a correction).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from course_lib.prediction.generation import KVCache
+from course_lib.transformer_block.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One continuation: its ids (with the end id, if it came to one) and the log-probability of all of them."""
+
+    ids: tuple[int, ...]
+    log_probability: float  # natural logarithm; the sum over the ids
+    score: float  # what hypotheses are ranked by: log_probability / length ** length_penalty
+    ended: bool = False
+
+
+@torch.no_grad()
+def beam_search(
+    transformer: Transformer,
+    prompt: Sequence[int],
+    width: int,
+    max_new_tokens: int,
+    end_ids: Collection[int] = (),
+    length_penalty: float = 0.0,
+) -> list[Hypothesis]:
+    """The best continuations that a beam of `width` finds, at most `width` of them, the best first.
+
+    Each step extends every open hypothesis by every token, and keeps the `width` best of these and of those that have
+    ended. It stops when all have ended, at `max_new_tokens`, or when the context is full. Of equal scores the earlier
+    parent comes first, then the lower id.
+
+    A length penalty of 0 ranks by log-probability, which falls with every token, so that short texts win; 1 ranks by
+    the mean per token.
+
+    What it promises: each score is that of its ids; width 1 is the greedy choice; a beam that never has to drop
+    anything finds the best continuation there is. What it does not: a wider beam may find a *worse* one, since what
+    it keeps more of can push the right beginning out.
+
+    Raises:
+        ValueError: a setting is out of its range, the prompt is empty or leaves no room in the context, or the logits
+            are not numbers.
+    """
+    _check(transformer, prompt, width, max_new_tokens, length_penalty)
+    weight, context = transformer.token_embedding.weight, transformer.config.context_length
+    room = min(max_new_tokens, context - len(prompt))
+    cache = KVCache(transformer.config, len(prompt) + room, device=weight.device, dtype=weight.dtype)
+    beam, new = [Hypothesis((), 0.0, 0.0)], [list(prompt)]
+    for length in range(1, room + 1):
+        hidden = transformer.hidden_states(torch.tensor(new, device=weight.device), cache)
+        steps = transformer.unembed(hidden[:, -1]).cpu().double().log_softmax(dim=-1)  # (open hypotheses, vocab)
+        if steps.isnan().any():
+            raise ValueError("the logits are not numbers: the model's numbers broke down")
+        parents = [hypothesis for hypothesis in beam if not hypothesis.ended]
+        totals = steps + steps.new_tensor([parent.log_probability for parent in parents])[:, None]
+
+        candidates = [(hypothesis, None) for hypothesis in beam if hypothesis.ended]
+        for row, id in _largest(totals, width):
+            total = totals[row, id].item()
+            longer = Hypothesis((*parents[row].ids, id), total, total / length**length_penalty, id in end_ids)
+            candidates.append((longer, row))
+        candidates = sorted(candidates, key=lambda candidate: -candidate[0].score)[:width]
+
+        beam = [hypothesis for hypothesis, _ in candidates]
+        rows = [row for hypothesis, row in candidates if not hypothesis.ended]
+        if not rows:
+            break
+        # each open hypothesis takes over its parent's keys and values; a parent may have several children, or none
+        cache.keys, cache.values = cache.keys[:, rows], cache.values[:, rows]
+        new = [[hypothesis.ids[-1]] for hypothesis in beam if not hypothesis.ended]
+    return beam
+
+
+def _largest(totals: torch.Tensor, width: int) -> list[tuple[int, int]]:
+    """(row, id) of the `width` largest, the largest first; of equal ones, the earlier row, then the lower id."""
+    flat = totals.flatten()
+    least = flat.topk(min(width, len(flat))).values[-1]
+    places = ((flat >= least) & (flat > -torch.inf)).nonzero().flatten()  # topk itself breaks ties as it likes
+    order = flat[places].argsort(descending=True, stable=True)[:width]
+    return [divmod(place, totals.shape[1]) for place in places[order].tolist()]
+
+
+def _check(transformer, prompt, width, max_new_tokens, length_penalty) -> None:
+    if not (isinstance(width, int) and width >= 1):
+        raise ValueError(f"width must be a whole number of at least 1, got {width}")
+    if not (isinstance(max_new_tokens, int) and max_new_tokens >= 0):
+        raise ValueError(f"max_new_tokens must be a whole number of at least 0, got {max_new_tokens}")
+    if not 0 <= length_penalty < float("inf"):
+        raise ValueError(f"length_penalty must be 0 or more and finite (0 is no correction), got {length_penalty}")
+    if not prompt:
+        raise ValueError("the prompt is empty: the model needs at least one token to continue from")
+    if len(prompt) >= transformer.config.context_length:
+        raise ValueError(
+            f"the prompt has {len(prompt)} tokens, and the model's context holds "
+            f"{transformer.config.context_length}, the answer included: shorten the prompt"
+        )
