@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from course_lib.prediction.generation import KVCache
+from course_lib.prediction.logits import log_softmax
 from course_lib.transformer_block.transformer import Transformer
 
 
@@ -56,7 +57,7 @@ def beam_search(
     beam, new = [Hypothesis((), 0.0, 0.0)], [list(prompt)]
     for length in range(1, room + 1):
         hidden = transformer.hidden_states(torch.tensor(new, device=weight.device), cache)
-        steps = transformer.unembed(hidden[:, -1]).cpu().double().log_softmax(dim=-1)  # (open hypotheses, vocab)
+        steps = log_softmax(transformer.unembed(hidden[:, -1]).cpu().double())  # (open hypotheses, vocab)
         if steps.isnan().any():
             raise ValueError("the logits are not numbers: the model's numbers broke down")
         parents = [hypothesis for hypothesis in beam if not hypothesis.ended]

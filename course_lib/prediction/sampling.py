@@ -38,6 +38,8 @@ def top_k(logits: Logits, k: int) -> Logits:
 def top_p(logits: Logits, p: float) -> Logits:
     """Keep the fewest tokens, likeliest first, whose probabilities reach p: the one that crosses p is kept.
 
+    Of equally likely tokens the lower id comes first.
+
     Raises:
         ValueError: p is not in (0, 1].
     """
@@ -45,7 +47,8 @@ def top_p(logits: Logits, p: float) -> Logits:
     if p == 1:
         return logits
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    probabilities = softmax(ordered)
+    # in half precision the running sum of a whole vocabulary would lose its tail
+    probabilities = softmax(ordered.to(torch.promote_types(ordered.dtype, torch.float32)))
     before = probabilities.cumsum(dim=-1) - probabilities  # what the likelier ones hold already
     removed = (before >= p).scatter(-1, order, before >= p)
     return logits.masked_fill(removed, -torch.inf)
@@ -64,6 +67,8 @@ def min_p(logits: Logits, p: float) -> Logits:
 
 def repetition_penalty(logits: Logits, ids: Int[Tensor, "*batch position"], penalty: float) -> Logits:
     """Make every token that is in `ids` less likely: its score is divided by the penalty, or multiplied if negative.
+
+    A token that comes several times is penalised once. A penalty below 1 makes them likelier.
 
     Raises:
         ValueError: penalty is not above 0.
@@ -93,7 +98,12 @@ def draw(logits: Float[Tensor, " vocab"], generator: torch.Generator) -> int:
     drawn, and token i arrives first with exactly its probability. One throw of a dart at a line of 49,152 stretches
     would do the same, but there the last digit of any probability can move the dart to a neighbour. The race, run on
     the CPU in float64, gives a seed the same token on every machine.
+
+    Raises:
+        ValueError: nothing can be drawn, since every token is ruled out, or the logits are not numbers.
     """
+    if not logits.max().isfinite():
+        raise ValueError(f"nothing can be drawn: the largest logit is {float(logits.max())}, not a finite number")
     probabilities = softmax(logits.detach().cpu().double())
     waits = -torch.log(torch.rand(len(probabilities), generator=generator, dtype=torch.float64))
     return int((waits / probabilities).argmin())

@@ -40,6 +40,42 @@ def test_each_method_equals_transformers(seed, t, k, p, m):
     torch.testing.assert_close(sampling.repetition_penalty(logits, ids, 1 + m), penalised)
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.2, 3), st.integers(1, 60), st.floats(0.1, 0.999), st.floats(0.001, 0.5))
+def test_composed_in_any_order_and_with_tokens_ruled_out_they_still_equal_transformers(seed, t, k, p, m):
+    source = torch.Generator().manual_seed(seed)
+    logits = random_logits(seed).masked_fill(torch.rand(2, 300, generator=source) < 0.3, -INF)
+    ids = torch.randint(300, (2, 20), generator=source)
+    pairs = [
+        (lambda x: sampling.repetition_penalty(x, ids, 1 + m), hf.RepetitionPenaltyLogitsProcessor(1 + m)),
+        (lambda x: sampling.temperature(x, t), hf.TemperatureLogitsWarper(t)),
+        (lambda x: sampling.top_k(x, k), hf.TopKLogitsWarper(k)),
+        (lambda x: sampling.top_p(x, p), hf.TopPLogitsWarper(p)),
+        (lambda x: sampling.min_p(x, m), hf.MinPLogitsWarper(m)),
+    ]
+    ours, theirs = logits, logits.clone()
+    for place in torch.randperm(len(pairs), generator=source).tolist():
+        ours, theirs = pairs[place][0](ours), pairs[place][1](ids, theirs)
+    torch.testing.assert_close(ours, theirs)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31))
+def test_every_row_of_a_batch_is_treated_by_itself(seed):
+    source = torch.Generator().manual_seed(seed)
+    logits, ids = torch.randn(2, 3, 20, generator=source), torch.randint(20, (2, 3, 5), generator=source)
+    for method, setting in (
+        (sampling.temperature, 0.7),
+        (sampling.top_k, 4),
+        (sampling.top_p, 0.6),
+        (sampling.min_p, 0.2),
+    ):
+        whole = method(logits, setting)
+        assert all(torch.equal(whole[i, j], method(logits[i, j], setting)) for i in range(2) for j in range(3))
+    whole = sampling.repetition_penalty(logits, ids, 1.3)
+    assert torch.equal(whole[1, 2], sampling.repetition_penalty(logits[1, 2], ids[1, 2], 1.3))
+
+
 def kept(logits):
     return torch.isfinite(logits).nonzero().flatten().tolist()
 
@@ -61,9 +97,20 @@ def test_ties_infinities_and_a_one_token_vocabulary():
     ruled_out = torch.tensor([-INF, 2.0, -INF, 1.0])
     for method, setting in ((sampling.top_k, 3), (sampling.top_p, 0.999), (sampling.min_p, 0.01)):
         assert kept(method(ruled_out, setting)) == [1, 3]
+    assert kept(sampling.min_p(ties, 1.0)) == [1, 2, 3]
+    assert kept(sampling.top_k(ties, 9)) == [0, 1, 2, 3, 4]
+    assert sampling.repetition_penalty(ruled_out, torch.tensor([0, 1]), 2.0).tolist() == [-INF, 1.0, -INF, 1.0]
+    assert sampling.temperature(ruled_out, 0.5).tolist() == [-INF, 4.0, -INF, 2.0]
     one = torch.tensor([-2.5])
     assert sampling.draw(one, torch.Generator()) == 0 == int(sampling.greedy(one))
-    assert sampling.top_k(one, 5).tolist() == sampling.top_p(one, 0.1).tolist() == [-2.5]
+    for method, setting in ((sampling.top_k, 5), (sampling.top_p, 0.1), (sampling.min_p, 1.0)):
+        assert method(one, setting).tolist() == [-2.5]
+
+
+def test_top_p_keeps_the_same_of_a_whole_vocabulary_in_half_precision():
+    logits = (torch.randn(49_152, generator=torch.Generator().manual_seed(0)) * 3).bfloat16()
+    for p in (0.5, 0.9, 0.99):
+        assert kept(sampling.top_p(logits, p)) == kept(sampling.top_p(logits.float(), p))
 
 
 def test_repetition_penalty_counts_a_repeated_id_once():
@@ -79,10 +126,18 @@ def test_draws_follow_the_probabilities():
     logits[[3, 11]] = -INF
     source, n = torch.Generator().manual_seed(7), 100_000
     counts = torch.bincount(torch.tensor([sampling.draw(logits, source) for _ in range(n)]), minlength=12)
-    expected = softmax(logits) * n
+    expected = logits.softmax(-1) * n
     assert counts[[3, 11]].tolist() == [0, 0]
     possible = expected > 0
     assert ((counts - expected)[possible] ** 2 / expected[possible]).sum() < 27.9
+
+
+def test_where_nothing_can_be_drawn_it_says_so():
+    for scores, largest in (([-INF, -INF], "-inf"), ([0.0, float("nan")], "nan"), ([1.0, INF], "inf")):
+        with pytest.raises(ValueError, match=f"nothing can be drawn: the largest logit is {largest}"):
+            sampling.draw(torch.tensor(scores), torch.Generator())
+    with pytest.raises(ValueError, match="nothing can be drawn"):  # so small a temperature that scores overflow
+        sampling.draw(sampling.temperature(torch.tensor([1.0, 2.0]), 1e-39), torch.Generator())
 
 
 def test_a_seed_draws_the_same_token_though_the_last_digits_differ():
