@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from course_lib.transformer_block.attention import causal_mask, scaled_dot_product_attention
 from course_lib.visuals.figures import SHADE, WIDTH, as_array, same_length
@@ -201,7 +202,7 @@ def gaze_in_words(state: Gaze) -> str:
 
 
 HEIGHT = 3.9  # inches
-REACH = 3.2  # the plane goes from −REACH to REACH
+REACH, LONGEST = 3.2, 3.0  # the plane goes from −REACH to REACH, an arrow as far as LONGEST
 
 
 class GazeFigure:
@@ -230,9 +231,7 @@ class GazeFigure:
             plane.annotate(", ".join(tokens), key, xytext=(7, 5), textcoords="offset points", fontsize=10)
         (self.arrow,) = plane.plot([], [], color=RED.strong, linewidth=3, solid_capstyle="round", zorder=3)
         (self.tip,) = plane.plot([], [], color=RED.strong, marker="D", markersize=8, zorder=3)
-        self.figure.text(
-            0.2 / WIDTH, 0.12 / HEIGHT, "● keys (○ later, cannot be seen)   ◆ query", fontsize=9, color=MUTED
-        )
+        self.legend = self.figure.text(0.2 / WIDTH, 0.12 / HEIGHT, "", fontsize=9, color=MUTED)
 
         bars = self.figure.add_axes((4.45 / WIDTH, 0.85 / HEIGHT, 3.7 / WIDTH, 2.45 / HEIGHT))
         bars.set(xlim=(0, 1), ylim=(n - 0.5, -0.5), xticks=[0, 0.5, 1])
@@ -251,12 +250,14 @@ class GazeFigure:
             4.45 / WIDTH, 0.2 / HEIGHT, "", fontsize=12, fontweight="bold", color=RED.strong, va="bottom"
         )
         self.css_size = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in self.figure.get_size_inches())
-        self.canvas = FigureCanvasAgg(self.figure)
 
     def set(self, state: Gaze) -> Figure:
-        x, y = state.query
+        shown = min(1, LONGEST / state.length) if state.length else 1  # a longer arrow would leave the plane
+        x, y = (shown * number for number in state.query)
         self.arrow.set_data([0, x], [0, y])
         self.tip.set_data([x], [y])
+        length = f"{state.length:g}" + (", drawn shorter" if shown < 1 else "")
+        self.legend.set_text(f"● keys (○ later, cannot be seen)   ◆ query (length {length})")
         for i, weight in enumerate(state.weights):
             seen = i <= state.asking
             if not seen and state.scene.keys[i] in state.scene.keys[: state.asking + 1]:
@@ -272,9 +273,13 @@ class GazeFigure:
 
     def png(self, state: Gaze) -> bytes:
         """The picture of this state; equal states give equal bytes."""
-        self.set(state)
+        # by the canvas itself: savefig at another dpi leaves the axes of a figure that was drawn before in disorder
+        self.set(state).set_dpi(self.SHARPNESS * CSS_PIXELS_PER_INCH)
+        canvas = FigureCanvasAgg(self.figure)
+        canvas.draw()
+        picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=self.SHARPNESS * CSS_PIXELS_PER_INCH)
+        picture.convert("RGB").save(buffer, format="png", compress_level=1)
         return buffer.getvalue()
 
 

@@ -85,12 +85,15 @@ def in_words(view: HeadView) -> str:
         said += ". No token stands here twice, so there is nothing to repeat."
     else:
         said += f", {percent(view.repeat)} to what followed the same token earlier (where there is such)."
+    # the third score is a mean over other queries than the first two, so it does not compete with them
+    mostly = []
+    if view.repeat is not None and view.repeat > MOSTLY:
+        mostly.append("where a token returns, it looks mostly at what followed it earlier")
     places = {"the token before": view.previous, "the first token": view.first}
-    if view.repeat is not None:
-        places["what followed the same token earlier"] = view.repeat
     most = max(places, key=places.get)
-    mostly = f"it looks mostly at {most}" if places[most] > MOSTLY else "none of the three has more than half"
-    return f"{said} On this text {mostly}."
+    if places[most] > MOSTLY:
+        mostly.append(f"{'over all tokens' if mostly else 'it looks mostly'} at {most}")
+    return f"{said} On this text {', '.join(mostly) or 'none of these has more than half'}."
 
 
 def looks_at(view: HeadView) -> str:

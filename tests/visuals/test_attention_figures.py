@@ -82,9 +82,14 @@ def test_the_gaze_is_drawn_as_it_is():
     assert [bar.get_width() for bar in drawn.bars] == list(state.weights)
     assert [text.get_text() for text in drawn.percents[2:]] == [f"{100 * state.weights[2]:.0f}%", *["later"] * 3]
     assert [patch.get_visible() for patch in drawn.ground] == [False] * 3 + [True] * 3
-    assert (drawn.tip.get_xdata()[0], drawn.tip.get_ydata()[0]) == state.query
+    assert (drawn.tip.get_xdata()[0], drawn.tip.get_ydata()[0]) == pytest.approx(state.query)
+    assert "(length 3)" in drawn.legend.get_text()
     assert drawn.mix.get_text() == f"“ran” takes a mix of {state.mix:.2f}"
-    assert drawn.png(state) == drawn.png(state) and png(gaze_figure(state))
+    picture = drawn.png(state)
+    drawn.png(gaze(SCENE, 5, 0, 8))
+    assert "drawn shorter" in drawn.legend.get_text() and drawn.tip.get_xdata()[0] == pytest.approx(3)
+    assert drawn.png(state) == picture == GazeFigure(SCENE, "$Who$?").png(state)  # whatever was drawn before
+    assert png(gaze_figure(state))
 
 
 def test_of_two_tokens_with_one_key_the_one_that_can_be_seen_is_shown():
