@@ -354,7 +354,9 @@ def halves(random, shapes, sizes=(1.0,), steps=(1e-5,)):
                 2 * scaled(random, d_ff, d_model),
                 scaled(random, d_model, d_ff),
             )
-            yield size * (vectors(random, *shape) + 0.5), 1 + vectors(random, d_model) / 2, eps, *matrices
+            rows = vectors(random, *shape) + 0.5
+            rows *= (1 / rows.square().mean(-1, keepdim=True).sqrt()).clamp(min=1)  # eps shows where it is meant to
+            yield size * rows, 1 + vectors(random, d_model) / 2, eps, *matrices
 
 
 def one_text(feed, random):
@@ -496,7 +498,9 @@ def small_file(random, layers, n_heads=4, n_kv_heads=2, d_head=4, d_ff=10):
     tensors = {}
     for layer in layers:
         for name, shape in shapes.items():
-            tensors[f"blk.{layer}.{name}.weight"] = 2 * scaled(random, *shape)
+            # what goes back to the stream stays small: rounding is in proportion to the largest number in a sum
+            size = 0.5 if name in ("attn_output", "ffn_down") else 2
+            tensors[f"blk.{layer}.{name}.weight"] = size * scaled(random, *shape)
         for name in ("attn_norm", "ffn_norm"):
             tensors[f"blk.{layer}.{name}.weight"] = 1 + vectors(random, d_model) / 2
     return tensors
