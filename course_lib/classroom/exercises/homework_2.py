@@ -354,9 +354,15 @@ def halves(random, shapes, sizes=(1.0,), steps=(1e-5,)):
                 2 * scaled(random, d_ff, d_model),
                 scaled(random, d_model, d_ff),
             )
-            rows = vectors(random, *shape) + 0.5
-            rows *= (1 / rows.square().mean(-1, keepdim=True).sqrt()).clamp(min=1)  # eps shows where it is meant to
-            yield size * rows, 1 + vectors(random, d_model) / 2, eps, *matrices
+            yield size * wide_rows(random, *shape), 1 + vectors(random, d_model) / 2, eps, *matrices
+
+
+def wide_rows(random, *shape):
+    """Rows so far from 0, and from their mean, that eps shows where it is meant to and rounding nowhere."""
+    rows = torch.zeros(shape)
+    while rows.square().mean(-1).min() < 0.8 or rows.var(-1).min() < 0.2:
+        rows = vectors(random, *shape) + 0.5
+    return rows
 
 
 def one_text(feed, random):
