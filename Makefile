@@ -7,7 +7,7 @@ TEST_ARGS ?=
 
 # python -m …, not the scripts beside it: those break where the path is long or has spaces
 VENV := .venv/bin/python
-FIRST_LESSON := 00_prompt_to_response.ipynb
+START := start.ipynb
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: help install lab fetch test bench notebooks test-matrix
@@ -25,13 +25,13 @@ help:
 install: .venv/installed
 	@:
 
-# default_url: the address printed for a browser elsewhere opens the lesson too
+# default_url: the address printed for a browser elsewhere opens the start page too
 # .jupyter: without nbgrader's menu, whose Validate says "Success!" of an exercise that is not done
 lab: fetch
 	$(VENV) -m course_lib workspace
 	JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
-	  $(VENV) -m jupyterlab --ip=127.0.0.1 $(ROOT) --LabApp.default_url=/lab/tree/$(FIRST_LESSON) \
-	  $(LAB_ARGS) "$${COURSE_WORKSPACE:-workspace}/$(FIRST_LESSON)"
+	  $(VENV) -m jupyterlab --ip=127.0.0.1 $(ROOT) --LabApp.default_url=/lab/tree/$(START) \
+	  $(LAB_ARGS) "$${COURSE_WORKSPACE:-workspace}/$(START)"
 
 fetch: install
 	$(VENV) -m course_lib fetch

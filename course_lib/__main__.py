@@ -34,11 +34,31 @@ def fetch(
 
 def workspace() -> None:
     """Make your own copy of the lessons, or bring it up to date. What you have edited is never overwritten."""
+    from course_lib.classroom.start_page import write_start_page
     from course_lib.classroom.workspace import copy_folder, copy_lessons
 
-    for file, what in copy_lessons():
+    for file, what, cells in copy_lessons():
         print(f"{file}: {what}")
+        for cell in cells:
+            print(f"    {cell}")
+    write_start_page()
     print(f"Your copy of the lessons is up to date in {copy_folder()}")
+
+
+def catch_up(
+    lesson: Annotated[
+        str, typer and typer.Argument(help="Its number, such as 07: the lessons before it are filled in.")
+    ],
+) -> None:
+    """Fill the exercises before a lesson in with the course's own versions, for whoever has fallen behind."""
+    from course_lib.classroom.catch_up import catch_up as fill_in
+    from course_lib.classroom.start_page import write_start_page
+
+    workspace()
+    for file, names in fill_in(lesson):
+        print(f"{file}: {', '.join(names)}")
+    write_start_page()
+    print("Filled in and marked as such, where nothing of yours was. Open notebooks: File > Reload Notebook from Disk.")
 
 
 def homework(
@@ -94,7 +114,7 @@ def _next_line() -> str:
         return ""
 
 
-COMMANDS = (doctor, fetch, workspace, homework, trace, chat)
+COMMANDS = (doctor, fetch, workspace, catch_up, homework, trace, chat)
 
 
 def main() -> None:

@@ -1,6 +1,9 @@
-"""What lessons call: `check`, `hint` and `progress` for exercises, `grade` for graded cells, `verdict` for claims."""
+"""What lessons call: `check`, `hint` and `progress` for exercises, `grade` for graded cells, `verdict` for claims.
 
-__all__ = ["check", "grade", "hint", "progress", "verdict"]
+`start` is the learner's start page.
+"""
+
+__all__ = ["check", "grade", "hint", "progress", "start", "verdict"]
 
 
 def __getattr__(name):
@@ -13,6 +16,10 @@ def __getattr__(name):
         from course_lib.classroom.records import progress
 
         return progress
+    if name == "start":
+        from course_lib.classroom.start_page import start
+
+        return start
     if name == "verdict":
         from course_lib.classroom.claims import verdict
 

@@ -12,55 +12,78 @@ done_here = set()  # in this session, for when there is no workspace
 
 
 def progress() -> None:
-    """Print the exercises of the course, lesson by lesson, then the homework's: ✓ done, ○ open."""
+    """Print the exercises of the course, lesson by lesson, then the homework's: ✓ done, ↷ filled in, ○ open."""
     from course_lib.visuals.journey import LESSON_NAMES
 
-    done, sentences = _done()
+    passed, filled, sentences = _read(workspace_folder())
     for sentence in sentences:
         print(sentence)
     known = exercises()
-    print(f"{sum(name in done for name in known)} of {len(known)} exercises done")
+    print(f"{sum(name in passed for name in known)} of {len(known)} exercises done")
     names, lesson = LESSON_NAMES | HOMEWORK_NAMES, None
     for exercise in known.values():
         if exercise.lesson != lesson:
             lesson = exercise.lesson
             print(f"{lesson} {names[lesson]}")
-        print(f"   {'✓' if exercise.name in done else '○'} {exercise.name}: {exercise.title}")
+        mark = "✓" if exercise.name in passed else "↷" if exercise.name in filled else "○"
+        print(f"   {mark} {exercise.name}: {exercise.title}")
+
+
+def done(folder: Path | None) -> set[str]:
+    """The names of the exercises that passed: in this session, and as `progress.json` in the folder says."""
+    return _read(folder)[0]
+
+
+def caught_up(folder: Path | None) -> set[str]:
+    """The names of the exercises that `catch-up` filled in."""
+    return _read(folder)[1]
 
 
 def note(name: str) -> list[str]:
     """Note an exercise as done; sentences for the learner where something is in the way."""
     done_here.add(name)
-    folder = workspace_folder()
+    return _write()
+
+
+def note_caught_up(names: set[str], folder: Path) -> list[str]:
+    """Note exercises as filled in by `catch-up`; sentences where something is in the way."""
+    return _write(names, folder)
+
+
+def _write(more: set[str] = frozenset(), folder: Path | None = None) -> list[str]:
+    folder = folder or workspace_folder()
     if folder is None:
         return []
     try:
-        done, sentences = _done()
-        write_atomically(folder / "progress.json", json.dumps({"done": sorted(done)}, indent=1) + "\n")
+        passed, filled, sentences = _read(folder)
+        kept = {"done": sorted(passed)} | ({"caught_up": sorted(filled | more)} if filled | more else {})
+        write_atomically(folder / "progress.json", json.dumps(kept, indent=1) + "\n")
         return sentences
     except OSError as error:
         return [f"That it is done could not be noted in progress.json: {error.strerror}."]
 
 
-def _done() -> tuple[set[str], list[str]]:
-    """The names of what is done, and sentences about a damaged file, which is set aside."""
-    folder = workspace_folder()
+def _read(folder: Path | None) -> tuple[set[str], set[str], list[str]]:
+    """What is done, what was filled in, and sentences about a damaged file, which is set aside."""
     file = folder / "progress.json" if folder else None
     if file is None or not file.exists():
-        return set(done_here), []
+        return set(done_here), set(), []
     try:
-        names = json.loads(file.read_text("utf-8"))["done"]
-        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise ValueError("not a list of names")
-        return done_here | set(names), []
+        kept = json.loads(file.read_text("utf-8"))
+        lists = kept["done"], kept.get("caught_up", [])
+        if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+            raise ValueError("not lists of names")
+        return done_here | set(lists[0]), set(lists[1]), []
     except OSError as error:
-        return set(done_here), [f"progress.json cannot be read: {error.strerror}."]
+        return set(done_here), set(), [f"progress.json cannot be read: {error.strerror}."]
     except (ValueError, KeyError, TypeError):
         aside = _free_name(file)
         file.replace(aside)
-        return set(done_here), [
-            f"progress.json was damaged: it is now {aside.name}. Run the checks again, and it is filled anew."
-        ]
+        return (
+            set(done_here),
+            set(),
+            [f"progress.json was damaged: it is now {aside.name}. Run the checks again, and it is filled anew."],
+        )
 
 
 def _free_name(file: Path) -> Path:

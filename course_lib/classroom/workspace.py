@@ -10,14 +10,16 @@ written here: running or saving it changes only outputs and metadata, and those 
     edited or not           is the same         nothing happens
 
 A version put beside an edited copy and deleted there stays deleted: it was seen. Files that are not copies, or copies
-of a lesson that the course no longer has, are not touched.
+of a lesson that the course no longer has, are not touched. `whats_new.md` says which cells of a lesson have changed.
 """
 
+import difflib
 import hashlib
 import itertools
 import json
 import os
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +31,15 @@ class WorkspaceError(RuntimeError):
     """The learner's copy cannot be made; the message says why and what to do."""
 
 
+WHATS_NEW = "whats_new.md"
+
+
 class Change(NamedTuple):
-    """One line of the report: what happened to `file`."""
+    """What happened to `file`, and, where a lesson has changed, the cells in which, in words."""
 
     file: str
     what: str
+    cells: tuple[str, ...] = ()
 
 
 def copy_folder() -> Path:
@@ -73,6 +79,7 @@ def copy_lessons(lessons: Path = LESSONS, workspace: Path | None = None) -> list
             for name in names:
                 if change := _bring(name, lessons, workspace, copies):
                     changes.append(change)
+            _note_what_is_new(workspace / WHATS_NEW, changes, workspace)
         return changes
     except Timeout:
         raise WorkspaceError(
@@ -81,6 +88,17 @@ def copy_lessons(lessons: Path = LESSONS, workspace: Path | None = None) -> list
     except OSError as error:
         where = error.filename2 or error.filename or workspace
         raise WorkspaceError(f"the learner's copy cannot be written: {where}: {error.strerror}") from error
+
+
+def was_saved(name: str, workspace: Path) -> float:
+    """When the learner last saved the copy of a lesson, in seconds; 0 where it is as written here, or missing."""
+    copies, _ = _read(workspace / ".course/copies.json")
+    path = workspace / name
+    try:
+        ours = copies.get(name, {}).get("sha256") == _sha256(path.read_bytes())
+        return 0.0 if ours else path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def learners_version(lesson: Path) -> bytes:
@@ -116,8 +134,11 @@ def _bring(name: str, lessons: Path, workspace: Path, copies: dict[str, dict[str
         return None
 
     new = learners_version(lesson)
-    record = {"of": name, "version": version, "sha256": _sha256(new), "cells": _cells(new)}
+    record = {"of": name, "version": version, "sha256": _sha256(new), "cells": _cells(new), "each": _each(new)}
     written = {record["cells"], *(copy["cells"] for copy in copies.values() if copy["of"] == name)}
+    given = [
+        copy["each"] for copy in copies.values() if copy["of"] == name and "each" in copy
+    ]  # the last is the newest
     for file in _names(name):
         path, copy = workspace / file, copies.get(file)
         what = ""  # nothing to write
@@ -138,9 +159,43 @@ def _bring(name: str, lessons: Path, workspace: Path, copies: dict[str, dict[str
 
     if what:
         _replace(path, new, workspace)
+    copies.pop(file, None)
     copies[file] = record
     _replace(workspace / ".course/copies.json", json.dumps(copies, indent=1).encode(), workspace)
-    return Change(file, what) if what else None
+    return Change(file, what, tuple(changed_cells(given[-1], new)) if given else ()) if what else None
+
+
+def changed_cells(before: str, new: bytes) -> Iterator[str]:
+    """Each change from a version, given by its cells' digests, to the notebook `new`: where, and how it begins."""
+    old, cells, heading, headings = before.split(), json.loads(new)["cells"], "at the beginning", []
+    for cell in cells:
+        titles = [line for line in _source(cell).splitlines() if cell["cell_type"] == "markdown" and line[:1] == "#"]
+        heading = f"under “{titles[-1].lstrip('# ')}”" if titles else heading
+        headings.append(heading)
+    steps = difflib.SequenceMatcher(a=old, b=_each(new).split(), autojunk=False).get_opcodes()
+    for kind, gone_from, gone_to, start, end in steps:
+        if kind == "equal":
+            continue
+        for number in range(start, end):
+            said = "changed" if number - start < gone_to - gone_from else "new"
+            first = next((line.strip("# ") for line in _source(cells[number]).splitlines() if line.strip()), "")
+            yield f"{said} {headings[number]}: {first[:70]}"
+        if (fewer := gone_to - gone_from - (end - start)) > 0:
+            place = headings[max(start - 1, 0)] if headings else "at the beginning"
+            yield f"{fewer} cell{'s' * (fewer > 1)} gone {place}"
+
+
+def _note_what_is_new(page: Path, changes: list[Change], workspace: Path) -> None:
+    """The newest first; a page that the learner deleted begins anew."""
+    new = [change for change in changes if change.cells]
+    if not new:
+        return
+    before = page.read_text("utf-8", "replace").split("\n", 1)[-1] if page.is_file() else ""
+    lines = []
+    for change in new:
+        lines += ["", f"## {date.today()} · [{change.file}]({change.file})", "", f"{change.what}.", ""]
+        lines += [f"- {cell}" for cell in change.cells]
+    _replace(page, ("# What is new in the lessons\n" + "\n".join(lines) + "\n" + before).encode(), workspace)
 
 
 def _names(name: str) -> Iterator[str]:
@@ -158,10 +213,19 @@ def _names(name: str) -> Iterator[str]:
 def _cells(notebook: bytes) -> str:
     """A digest of what a person writes: the cells' kinds and sources, less the empty cell that Shift-Enter adds."""
     try:
-        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(notebook)["cells"]]
+        cells = [(cell["cell_type"], _source(cell)) for cell in json.loads(notebook)["cells"]]
     except (ValueError, KeyError, TypeError):
         return "not a notebook"  # so never the same as ours: it counts as edited
     return _sha256(json.dumps([cell for cell in cells if cell[1].strip()]).encode())
+
+
+def _each(notebook: bytes) -> str:
+    """A short digest of each cell, in order."""
+    return " ".join(_sha256(_source(cell).encode())[:8] for cell in json.loads(notebook)["cells"])
+
+
+def _source(cell: dict) -> str:
+    return "".join(cell["source"])
 
 
 def _sha256(content: bytes) -> str:

@@ -5,7 +5,7 @@ three phases, read from top to bottom; the loop runs below them, training above.
 """
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from xml.sax.saxutils import escape, quoteattr
@@ -111,10 +111,14 @@ class JourneyMap:
     svg: str
     alt: str
 
+    @property
+    def address(self) -> str:
+        """The picture itself as an address, for an <img>."""
+        return f"data:image/svg+xml;base64,{b64encode(self.svg.encode()).decode()}"
+
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         # An <img>, not image/svg+xml: that one JupyterLab shows in trusted notebooks only, and without its alt text
-        source = b64encode(self.svg.encode()).decode()
-        image = f'<img alt={quoteattr(self.alt)} src="data:image/svg+xml;base64,{source}">'
+        image = f'<img alt={quoteattr(self.alt)} src="{self.address}">'
         return {"text/html": image, "text/plain": self.alt}
 
 
@@ -127,18 +131,19 @@ def lit_by(here: str) -> frozenset[str]:
     return frozenset(key for key, lesson in LESSON_OF.items() if lesson == here)
 
 
-def journey_map(here: str, numbers: Mapping[str, str] | None = None) -> JourneyMap:
+def journey_map(here: str, numbers: Mapping[str, str] | None = None, done: Collection[str] = ()) -> JourneyMap:
     """The map of the course with lesson `here` ("00" to "14") lit and marked "you are here".
 
     `numbers` writes real values into the boxes: keys of `STAGES`, as in
     `{"token_embeddings": "5 × 576"}`, and "blocks" for the N of "× N blocks".
+    The boxes of the lessons in `done` carry a tick.
     Raises ValueError for an unknown lesson or key, and for a value too long for its box.
     """
     lit = lit_by(here)
     numbers = dict(numbers or {})
     _check_numbers(numbers)
     title = f"Course map, you are here: lesson {here}, {LESSON_NAMES[here]}"
-    alt = f"{title}. {DESCRIPTION}"
+    alt = f"{title}. {DESCRIPTION}" + (f" Done: lessons {', '.join(sorted(done))}." if done else "")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}"'
         f' height="{HEIGHT}" style="max-width:100%;height:auto" font-family="{FONT}" role="img"'
@@ -155,6 +160,7 @@ def journey_map(here: str, numbers: Mapping[str, str] | None = None) -> JourneyM
         _text(COLUMN_X[3] + PAD, 88.3, "What comes next?", LABEL, PHASES[3].strong),
         *(_box(stage, stage.key in lit, numbers) for stage in STAGES),
         _loop(LOOP in lit),
+        *(_tick(x, y) for lesson, x, y in TICKS if lesson in done),
         _flag(here),
         "</svg>",
     ]
@@ -267,6 +273,20 @@ def _training(lit: bool) -> str:
         wires += _wire(points if number != 2 else points[1:], colour, width, dashed=True)
     tag = _pill(WIDTH / 2, TRAINING_Y, "training adjusts every weight", PHASES[3].strong, lit)
     return _group(TRAINING, lit, wires + tag)
+
+
+# where the tick of a lesson goes: the upper left corner of its boxes, the left end of the tag of a line
+TICKS = (
+    *((stage.lesson, stage.left + 1, stage.top + 1) for stage in STAGES),
+    (LESSON_OF[BLOCKS], COLUMN_X[2] + 16, FRAME_TOP),
+    (LESSON_OF[TRAINING], WIDTH / 2 - 122, TRAINING_Y),
+)
+
+
+def _tick(x: float, y: float) -> str:
+    disc = f'<circle cx="{x:g}" cy="{y:g}" r="8" fill="{INK}" stroke="{PAPER}" stroke-width="1.5"/>'
+    check = f'<path d="M{x - 3.5:g} {y:g}l2.5 3 4.5 -6" fill="none" stroke="{PAPER}" stroke-width="2"/>'
+    return f'<g data-marker="done">{disc}{check}</g>'
 
 
 def _flag(here: str) -> str:

@@ -13,7 +13,16 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from course_lib import __main__ as main
 from course_lib.classroom import workspace as module
-from course_lib.classroom.workspace import LESSONS, WorkspaceError, copy_lessons, learners_version, lesson_names
+from course_lib.classroom.workspace import (
+    LESSONS,
+    WHATS_NEW,
+    WorkspaceError,
+    changed_cells,
+    copy_lessons,
+    learners_version,
+    lesson_names,
+    was_saved,
+)
 
 FIRST, SECOND = "00_first.ipynb", "1_phase/01_second.ipynb"
 SOLUTION = """def double(x):
@@ -61,14 +70,14 @@ class Course:
         write_lesson(self.lessons / name, version, points)
 
     def copy(self):
-        return dict(copy_lessons(self.lessons, self.workspace))
+        return {change.file: change.what for change in copy_lessons(self.lessons, self.workspace)}
 
     def files(self):
         """Everything a learner sees, with its bytes."""
         return {
             path.relative_to(self.workspace).as_posix(): path.read_bytes()
             for path in sorted(self.workspace.rglob("*"))
-            if path.is_file() and ".course" not in path.parts
+            if path.is_file() and ".course" not in path.parts and path.name != WHATS_NEW
         }
 
     def version(self, name):
@@ -200,6 +209,48 @@ def test_a_lesson_of_which_only_outputs_changed_is_not_new(course):
         notebook.cells[1].outputs[0].text = "another\n"
         nbformat.write(notebook, course.lessons / name)
     assert course.copy() == {} and course.files() == before
+
+
+def test_what_changed_is_said_cell_by_cell(course):
+    course.copy()
+    course.edit(FIRST)
+    course.author(FIRST, 2)
+    [change] = copy_lessons(course.lessons, course.workspace)
+    assert change.cells == ("changed under “Lesson, version 2”: Lesson, version 2",)
+    course.author(FIRST, 3)
+    copy_lessons(course.lessons, course.workspace)
+    news = (course.workspace / WHATS_NEW).read_text()
+    assert news.startswith("# What is new in the lessons\n") and news.count("# What is new") == 1
+    assert news.index("Lesson, version 3") < news.index("Lesson, version 2"), "the newest first"
+    assert f"[{BESIDE}]({BESIDE})" in news
+    assert copy_lessons(course.lessons, course.workspace) == []
+
+
+def test_new_cells_and_cells_that_are_gone():
+    def digests(*sources):
+        return module._each(nbformat.writes(notebook_of(*sources)).encode())
+
+    def notebook_of(*sources):
+        make = {"#": new_markdown_cell}
+        return new_notebook(cells=[make.get(source[0], new_code_cell)(source) for source in sources])
+
+    def said(before, *after):
+        return list(changed_cells(digests(*before), nbformat.writes(notebook_of(*after)).encode()))
+
+    before = ("# One", "a = 1", "## Two", "b = 2", "c = 3")
+    assert said(before, *before) == []
+    assert said(before, "# One", "a = 1", "x = 9", "## Two", "b = 2", "c = 3") == ["new under “One”: x = 9"]
+    assert said(before, "# One", "a = 1", "## Two", "c = 3") == ["1 cell gone under “Two”"]
+    assert said(before, "# One", "a = 1", "## Two", "b = 4", "c = 3") == ["changed under “Two”: b = 4"]
+    assert said(before, "# One") == ["4 cells gone under “One”"]
+    assert said(("a = 1",), "b = 2", "a = 1") == ["new at the beginning: b = 2"]
+
+
+def test_whether_a_copy_was_saved(course):
+    course.copy()
+    assert was_saved(FIRST, course.workspace) == 0 and was_saved("99_none.ipynb", course.workspace) == 0
+    course.run(FIRST)
+    assert was_saved(FIRST, course.workspace) == (course.workspace / FIRST).stat().st_mtime
 
 
 def test_new_points_reach_a_copy_but_are_no_reason_for_a_second_one(course):
@@ -378,6 +429,7 @@ def test_the_command_says_what_changed(monkeypatch, tmp_path, capsys):
     main.workspace()
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first == "00_prompt_to_response.ipynb: new"
+    assert nbformat.read(tmp_path / "mine/start.ipynb", 4).cells[0].source.startswith("# From prompt to response")
     assert last == f"Your copy of the lessons is up to date in {tmp_path / 'mine'}"
     main.workspace()
     assert capsys.readouterr().out.splitlines() == [last]

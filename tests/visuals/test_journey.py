@@ -186,3 +186,13 @@ def test_numbers_that_fit_nowhere():
         journey_map("00", {"logit": "49,152"})
     with pytest.raises(ValueError, match=r"numbers\['logits'\] must have at most \d+ characters to fit"):
         journey_map("00", {"logits": "49,152 numbers, one for each token"})
+
+
+def test_a_tick_on_what_is_done():
+    def ticks(*done):
+        return journey_map("05", done=done).svg.count('data-marker="done"')
+
+    assert [ticks(), ticks("01"), ticks("07"), ticks("09"), ticks("11"), ticks("00")] == [0, 2, 2, 1, 1, 0]
+    assert "Done: lessons 01, 02." in journey_map("05", done=("02", "01")).alt
+    for x, y in ((x, y) for _, x, y in journey.TICKS):
+        assert 8 <= x <= journey.WIDTH - 8 and 8 <= y <= journey.HEIGHT - 8

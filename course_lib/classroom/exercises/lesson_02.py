@@ -121,9 +121,7 @@ def clear(table) -> bool:
     nor two of the quotients that somebody gets who divides by the sum of the numbers."""
     cosines = embeddings.cosine_similarity(table, table).abs()
     by_sums = (table @ table.T) / table.abs().sum(1)
-    return all(
-        bool((scores.sort(-1).values.diff(dim=-1) > 1e-3).all()) for scores in (F.pad(cosines, (1, 0)), by_sums)
-    )
+    return all(bool((scores.sort(-1).values.diff(dim=-1) > 1e-3).all()) for scores in (F.pad(cosines, (1, 0)), by_sums))
 
 
 def directions(random, sizes=((4, 2), (5, 3), (6, 3), (9, 4)), times=6):

@@ -1,0 +1,199 @@
+"""The start page of the learner's workspace, `start.ipynb`: where one is, how much is left, and where to go on.
+
+It is made anew at each `make lab` from what is there already: the lessons, their copies, and `progress.json`.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from course_lib.classroom import records
+from course_lib.classroom.exercises import exercises
+from course_lib.classroom.files import write_atomically
+from course_lib.classroom.workspace import LESSONS, WHATS_NEW, copy_folder, lesson_names, was_saved
+from course_lib.visuals.journey import LESSON_NAMES, journey_map
+from course_lib.visuals.style import PHASES
+
+PAGE, PAGE_CELL = "start.ipynb", "start-page"
+READING = 0.6  # the part of a lesson's minutes that goes into reading; the rest is for its exercises
+STEP = 5  # minutes: nothing finer is known
+CODE = "# this page as it is now: run this cell\nfrom course_lib.classroom import start\n\nstart()"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One lesson or homework, and how far the learner is with it."""
+
+    name: str  # its path, in the workspace as in notebooks/
+    title: str
+    minutes: int  # the whole of it, as its banner says
+    exercises: tuple[str, ...]
+    done: tuple[str, ...]  # of them, those that passed
+    caught_up: tuple[str, ...]  # of them, those that `catch-up` filled in
+    run: float  # the part of its code cells that was run in the learner's copy, 0 to 1
+    saved: float  # when the learner last saved the copy, in seconds; 0 for never
+
+    @property
+    def number(self) -> str:
+        return Path(self.name).name.split("_")[0]
+
+    @property
+    def finished(self) -> bool:
+        ready = len(self.done) + len(self.caught_up) == len(self.exercises)
+        return ready and (bool(self.exercises) or self.run > 0.9)
+
+    @property
+    def minutes_left(self) -> int:
+        """About; in steps of five. Exercises stand at the end: who has solved one has read the lesson."""
+        if self.finished:
+            return 0
+        read = 1.0 if self.done else self.run
+        solved = (len(self.done) + len(self.caught_up)) / max(1, len(self.exercises))
+        left = self.minutes * (READING * (1 - read) + (1 - READING) * (1 - solved))
+        return max(STEP, STEP * round(left / STEP))
+
+
+def standings(lessons: Path = LESSONS, workspace: Path | None = None) -> list[Standing]:
+    """Every lesson in order, then every homework."""
+    workspace = workspace or copy_folder()
+    done, filled = records.done(workspace), records.caught_up(workspace)
+    found = []
+    for name in lesson_names(lessons):
+        cells = json.loads((lessons / name).read_text("utf-8"))["cells"]
+        number = Path(name).name.split("_")[0]
+        asked = tuple(exercise.name for exercise in exercises().values() if exercise.lesson == number)
+        saved = was_saved(name, workspace)
+        found.append(
+            Standing(
+                name=name,
+                title=_title(cells),
+                minutes=_minutes(cells),
+                exercises=asked,
+                done=tuple(exercise for exercise in asked if exercise in done),
+                caught_up=tuple(exercise for exercise in asked if exercise in filled - done),
+                run=_run(workspace / name) if saved else 0.0,
+                saved=saved,
+            )
+        )
+    return found
+
+
+def next_up(found: list[Standing]) -> Standing | None:
+    """Where to go on: what was saved last, if it is not finished; else the first unfinished lesson after it."""
+    last = max(found, key=lambda standing: standing.saved)
+    place = found.index(last) if last.saved else 0
+    if last.saved and not last.finished:
+        return last
+    open_lessons = [standing for standing in found if not standing.finished and standing.number in LESSON_NAMES]
+    later = [standing for standing in open_lessons if found.index(standing) >= place]
+    return (later or open_lessons or [None])[0]
+
+
+def page(found: list[Standing], news: bool = False) -> str:
+    """The page as Markdown; `news` adds a link to what has changed in the lessons."""
+    on = next_up(found)
+    here = on.number if on and on.number in LESSON_NAMES else "14"
+    finished = [standing.number for standing in found if standing.finished]
+    chart = journey_map(here, done=[number for number in finished if number in LESSON_NAMES])
+    n_done, n_all = (sum(len(getattr(standing, part)) for standing in found) for part in ("done", "exercises"))
+    lines = ["# From prompt to response", "", f"![{chart.alt}]({chart.address})", ""]
+    if on:
+        begun = "Continue where you were" if on.saved else "Begin" if not finished else "Next"
+        lines += [f"## {begun}: [{on.title}]({on.name})", "", f"{_time(on.minutes_left).capitalize()} left in it.", ""]
+    else:
+        lines += ["## You have finished the course", ""]
+    left = sum(standing.minutes_left for standing in found)
+    lines += [f"{n_done} of {n_all} exercises done; {_time(left)} left in all, homework included.", ""]
+    if news:
+        lines += [f"[What is new in the lessons]({WHATS_NEW})", ""]
+    for heading, group in _groups(found):
+        lines += [f"### {heading}", "", "| | | exercises | left |", "| --- | --- | --- | --- |"]
+        lines += [_row(standing, standing is on) for standing in group] + [""]
+    if any(standing.caught_up for standing in found):
+        lines += ["↷ filled in by `catch-up`, with the course's own version", ""]
+    return "\n".join(lines)
+
+
+def start():
+    """For a notebook: the page as it is now."""
+    from IPython.display import Markdown
+
+    return Markdown(_page_now())
+
+
+def write_start_page(lessons: Path = LESSONS, workspace: Path | None = None) -> Path:
+    """Write the page into `start.ipynb`; whatever else a learner keeps in that notebook stays."""
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+    workspace = workspace or copy_folder()
+    path = workspace / PAGE
+    notebook = new_notebook(cells=[new_markdown_cell(id=PAGE_CELL), new_code_cell(CODE, id="start-again")])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    try:
+        old = nbformat.read(path, 4)
+        if any(cell.get("id") == PAGE_CELL for cell in old.cells):
+            notebook = old
+    except (OSError, ValueError):  # none yet, or damaged: there is nothing in it that is not made anew
+        pass
+    for cell in notebook.cells:
+        if cell.get("id") == PAGE_CELL:
+            cell.source = _page_now(lessons, workspace)
+    write_atomically(path, nbformat.writes(notebook) + "\n")
+    return path
+
+
+def _page_now(lessons: Path = LESSONS, workspace: Path | None = None) -> str:
+    workspace = workspace or copy_folder()
+    return page(standings(lessons, workspace), news=(workspace / WHATS_NEW).is_file())
+
+
+def _groups(found: list[Standing]) -> Iterator[tuple[str, list[Standing]]]:
+    """Lessons by phase, as their folders are, then the homework."""
+    folders: dict[str, list[Standing]] = {}
+    for standing in found:
+        folders.setdefault(Path(standing.name).parts[0] if "/" in standing.name else "", []).append(standing)
+    for folder, group in folders.items():
+        phase = re.match(r"phase_(\d)", folder)
+        yield (PHASES[int(phase[1])].heading if phase else "Homework" if folder else "The whole journey"), group
+
+
+def _row(standing: Standing, is_next: bool) -> str:
+    mark = "✓" if standing.finished else "▶" if is_next else ""
+    ticks = "".join(
+        "✓" if name in standing.done else "↷" if name in standing.caught_up else "○" for name in standing.exercises
+    )
+    left = "done" if standing.finished else _time(standing.minutes_left)
+    return f"| {mark} | [{standing.title}]({standing.name}) | {ticks} | {left} |"
+
+
+def _time(minutes: int) -> str:
+    if minutes < 120:
+        return f"about {minutes} minutes"
+    return f"about {round(minutes / 60)} hours"
+
+
+def _title(cells: list[dict]) -> str:
+    return next(line.lstrip("# ").strip() for cell in cells for line in cell["source"] if line.startswith("# "))
+
+
+def _minutes(cells: list[dict]) -> int:
+    """From the banner's row: "about 55 minutes", "about 4 hours", "2 to 3 hours"."""
+    row = next((line for cell in cells for line in cell["source"] if line.startswith("| **Time**")), "")
+    said = re.search(r"(?:(\d+) to )?(\d+) (minutes|hours)", row)
+    if not said:
+        return 60
+    return round((int(said[1] or said[2]) + int(said[2])) / 2 * (60 if said[3] == "hours" else 1))
+
+
+def _run(copy: Path) -> float:
+    try:
+        cells = json.loads(copy.read_bytes())["cells"]
+        ran = [
+            bool(cell["execution_count"]) for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"])
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+    return sum(ran) / max(1, len(ran))
