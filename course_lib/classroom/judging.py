@@ -48,8 +48,7 @@ class Learner:
         arguments, answer = wrong[0]
         shown = f"{self._call(arguments)} gave {describe(answer)}; right is {describe(self._expected(arguments))}"
         for sentence, formula in (self.made | (mistakes or {}) | self.exercise.mistakes).items():
-            explained = [_explains(formula, arguments, answer) for arguments, answer in answers]
-            if any(explained) and False not in explained:
+            if _explains_all(formula, answers):
                 self.made[sentence] = formula  # in later checks too, rather than another that looks the same
                 raise Wrong(sentence, shown)
         if not _kind(answer, self._expected(arguments)):
@@ -89,6 +88,16 @@ class Learner:
 
     def _call(self, arguments: tuple) -> str:
         return f"{self.exercise.name}({', '.join(map(describe, arguments))})"
+
+
+def _explains_all(formula: Callable[..., Any], answers: Iterable[tuple[tuple, Any]]) -> bool:
+    explained = False
+    for arguments, answer in answers:
+        found = _explains(formula, arguments, answer)
+        if found is False:
+            return False
+        explained = explained or bool(found)
+    return explained
 
 
 def _explains(formula: Callable[..., Any], arguments: tuple, answer: Any) -> bool | None:
