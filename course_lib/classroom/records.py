@@ -7,7 +7,11 @@ from course_lib.classroom.exercises import exercises
 from course_lib.classroom.files import write_atomically
 from course_lib.classroom.location import workspace_folder
 
-HOMEWORK_NAMES = {"hw1": "homework: input processing", "hw2": "homework: the transformer block"}
+HOMEWORK_NAMES = {
+    "hw1": "homework: input processing",
+    "hw2": "homework: the transformer block",
+    "hw4": "final homework: your LLM",
+}
 done_here = set()  # in this session, for when there is no workspace
 
 
