@@ -14,7 +14,7 @@ from torch import Tensor
 from course_lib import assets, device
 from course_lib.input_processing.tokenizer import Tokenizer
 from course_lib.prediction.chat_template import Message, render_chat
-from course_lib.prediction.generation import chooser, generate_ids, stop_at
+from course_lib.prediction.generation import StopStrings, chooser, generate_batch, generate_ids, stop_at
 from course_lib.prediction.logits import softmax
 from course_lib.pretrained.checkpoints import read_json, transformer_from_folder, transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
@@ -143,11 +143,7 @@ class LLM:
         seed: int | None = None,
     ) -> Iterator[str]:
         """`generate`, piece by piece as the text comes: whole characters only. Bad settings are refused at once."""
-        if not (isinstance(max_new_tokens, int) and max_new_tokens >= 0):
-            raise ValueError(f"max_new_tokens must be a whole number of at least 0, got {max_new_tokens}")
-        stops = [stop] if isinstance(stop, str) else list(stop or ())
-        if "" in stops:
-            raise ValueError("stop holds an empty string, which every text contains: leave it out")
+        stops = _limits(max_new_tokens, stop)
         choose = chooser(
             temperature=temperature,
             top_k=top_k,
@@ -158,6 +154,56 @@ class LLM:
         )
         ids = generate_ids(self.transformer, self.prompt_ids(prompt), choose, max_new_tokens, self.end_ids)
         return (piece for piece in stop_at(self._decode(ids), stops) if piece)
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int = 64,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        stop: str | Sequence[str] | None = None,
+        seed: int | Sequence[int] | None = None,
+    ) -> list[str]:
+        """Continue several prompts side by side: what `generate` gives for each of them, in much less time.
+
+        `seed` may be one for each prompt; a single one is every prompt's own.
+
+        Raises:
+            ValueError: as in `generate`; there are no prompts, or not as many seeds.
+        """
+        if isinstance(prompts, str):
+            raise ValueError("prompts must be a list of prompts, got one string: use generate(prompt)")
+        stops = _limits(max_new_tokens, stop)
+        seeds = [seed] * len(prompts) if seed is None or isinstance(seed, int) else list(seed)
+        if len(seeds) != len(prompts):
+            raise ValueError(
+                f"seed must be one number, or one for each of the {len(prompts)} prompts, got {len(seeds)}"
+            )
+        settings = dict(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+        )
+        texts, gates = [""] * len(prompts), [StopStrings(stops) for _ in prompts]
+        decoders = [self.tokenizer.stream() for _ in prompts]
+
+        def ended(row: int, id: int) -> bool:
+            texts[row] += gates[row].push(decoders[row].push(id))
+            return gates[row].found
+
+        generate_batch(
+            self.transformer,
+            [self.prompt_ids(prompt) for prompt in prompts],
+            [chooser(seed=seed, **settings) for seed in seeds],
+            max_new_tokens,
+            self.end_ids,
+            ended,
+        )
+        return [
+            text + gate.push(decoder.finish()) + gate.finish()
+            for text, gate, decoder in zip(texts, gates, decoders, strict=True)
+        ]
 
     def chat(
         self, messages: str | Sequence[Message], max_new_tokens: int = 256, temperature: float = 0.0, **sampling
@@ -213,3 +259,13 @@ class LLM:
         for id in ids:
             yield decoder.push(id)
         yield decoder.finish()
+
+
+def _limits(max_new_tokens: int, stop: str | Sequence[str] | None) -> list[str]:
+    """The stop strings as a list; what cannot be asked for is refused."""
+    if not (isinstance(max_new_tokens, int) and max_new_tokens >= 0):
+        raise ValueError(f"max_new_tokens must be a whole number of at least 0, got {max_new_tokens}")
+    stops = [stop] if isinstance(stop, str) else list(stop or ())
+    if "" in stops:
+        raise ValueError("stop holds an empty string, which every text contains: leave it out")
+    return stops

@@ -40,6 +40,28 @@ def test_stream_is_generate_in_pieces(smollm2):
     assert "".join(pieces) == smollm2.generate("Here is a smiling face:", **settings)
 
 
+@pytest.mark.parametrize("settings", [dict(temperature=0), dict(stop=[", f", "."])])
+def test_a_batch_says_what_each_prompt_alone_says(smollm2, settings):
+    prompts = ["One, two, three,", "The dog ran up the", "Once upon a time, there was a little girl named"]
+    prompts.append(smollm2.render_chat("What is the capital of France?"))  # the model ends this one by itself
+    alone = [smollm2.generate(prompt, 8, seed=seed, **settings) for seed, prompt in enumerate(prompts)]
+    assert smollm2.generate_batch(prompts, 8, seed=range(4), **settings) == alone
+    if settings.get("temperature") == 0:
+        assert alone[3] == "The capital of France is Paris."
+
+
+def test_a_batch_that_cannot_be_is_refused(smollm2):
+    for arguments, sentence in (
+        (dict(prompts="Hello"), "prompts must be a list of prompts, got one string"),
+        (dict(prompts=["Hello", "you"], seed=[1]), "one for each of the 2 prompts, got 1"),
+        (dict(prompts=["Hello", ""]), "the prompt is empty"),
+        (dict(prompts=["Hello"], stop=""), "stop holds an empty string"),
+        (dict(prompts=[]), "a chooser for each prompt is needed"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            smollm2.generate_batch(**arguments)
+
+
 def test_half_a_character_is_never_shown(smollm2):
     """The model is made to say a dog in four bytes: nothing appears before the last of them."""
     ids = smollm2.tokenizer.encode("🐕")

@@ -71,7 +71,7 @@ def rotation_angles(
 
 def rotate(
     x: Float[Tensor, "*batch position d_head"],
-    angles: Float[Tensor, "position pair"],
+    angles: Float[Tensor, "*#batch position pair"],
     pairs: Literal["halves", "neighbours"] = "halves",
 ) -> Float[Tensor, "*batch position d_head"]:
     """RoPE: turn each pair of numbers in x by its angle, (a, b) → (a cos − b sin, a sin + b cos).

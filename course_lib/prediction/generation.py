@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from course_lib.config import TransformerConfig
+from course_lib.input_processing.batching import pad
 from course_lib.prediction import sampling
 from course_lib.transformer_block.transformer import Transformer
 
@@ -48,25 +49,40 @@ class KVCache:
             self.length = end
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
+    def rewind(self, length: int) -> None:
+        """Forget the positions from `length` on: the next ones are written over them.
 
+        Raises:
+            ValueError: there are not that many positions.
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f"length must be from 0 to {self.length}, the positions that are kept, got {length}")
+        self.length = length
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these rows of the batch, in this order, and forget the others."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+
+Adjust = Callable[[Float[Tensor, " vocab"], Sequence[int]], Float[Tensor, " vocab"]]
 Chooser = Callable[[Float[Tensor, " vocab"], Sequence[int]], int]
 
 
-def chooser(
+def adjuster(
     *,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
     repetition_penalty: float = 1.0,
-    seed: int | None = None,
-) -> Chooser:
-    """A function that chooses the next id from the logits and the ids so far. temperature=0 is the greedy choice.
+) -> Adjust:
+    """A function from the logits and the ids so far to the logits that a token is drawn from.
 
     The methods of `sampling` are applied in the customary order, that of the parameters with the penalty first.
+    temperature=0, the greedy choice, is left to whoever chooses.
 
     Raises:
-        ValueError: at once, if a setting is out of its range; while choosing, if the logits are not numbers.
+        ValueError: at once, if a setting is out of its range; later, if the logits are not numbers.
     """
     steps = []
     if temperature != 0:
@@ -77,10 +93,10 @@ def chooser(
         steps.append(partial(sampling.top_p, p=top_p))
     if min_p is not None:
         steps.append(partial(sampling.min_p, p=min_p))
-    generator = torch.Generator(device="cpu")  # on the CPU, so that a seed gives the same draws on every machine
-    generator.seed() if seed is None else generator.manual_seed(seed)
 
     def adjust(logits: Tensor, ids: Sequence[int]) -> Tensor:
+        if not logits.max().isfinite():
+            raise ValueError(f"the largest logit is {float(logits.max())}: the model's numbers broke down")
         if repetition_penalty != 1.0:
             seen = torch.tensor(ids, device=logits.device)
             logits = sampling.repetition_penalty(logits, seen, repetition_penalty)
@@ -88,14 +104,32 @@ def chooser(
             logits = step(logits)
         return logits
 
+    adjust(torch.zeros(2), [0])  # a setting out of its range is refused now, not after a long prompt
+    return adjust
+
+
+def chooser(*, temperature: float = 1.0, seed: int | None = None, **settings) -> Chooser:
+    """A function that chooses the next id from the logits and the ids so far. temperature=0 is the greedy choice.
+
+    `settings` are the others of `adjuster`. A seed makes the draws repeatable.
+
+    Raises:
+        ValueError: as in `adjuster`.
+    """
+    adjust, generator = adjuster(temperature=temperature, **settings), new_generator(seed)
+
     def choose(logits: Tensor, ids: Sequence[int]) -> int:
-        if not logits.max().isfinite():
-            raise ValueError(f"the largest logit is {float(logits.max())}: the model's numbers broke down")
         logits = adjust(logits, ids)
         return int(sampling.greedy(logits)) if temperature == 0 else sampling.draw(logits, generator)
 
-    adjust(torch.zeros(2), [0])  # a setting out of its range is refused now, not after a long prompt
     return choose
+
+
+def new_generator(seed: int | None) -> torch.Generator:
+    """A source of random numbers on the CPU, so that a seed gives the same draws on every machine."""
+    generator = torch.Generator(device="cpu")
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    return generator
 
 
 def generate_ids(
@@ -114,16 +148,8 @@ def generate_ids(
     Raises:
         ValueError: the prompt is empty or leaves no room in the context.
     """
-    context, weight = transformer.config.context_length, transformer.token_embedding.weight
-    if not prompt:
-        raise ValueError("the prompt is empty: the model needs at least one token to continue from")
-    if len(prompt) >= context:
-        raise ValueError(
-            f"the prompt has {len(prompt)} tokens, and the model's context holds {context}, "
-            "the answer included: shorten the prompt"
-        )
-    ids = list(prompt)
-    length = min(len(ids) + max_new_tokens, context)
+    weight, ids = transformer.token_embedding.weight, list(prompt)
+    length = final_length(transformer, prompt, max_new_tokens)
     cache = KVCache(transformer.config, length, device=weight.device, dtype=weight.dtype) if use_cache else None
     new = ids  # prefill: all at once
     while len(ids) < length:
@@ -138,20 +164,106 @@ def generate_ids(
         new = [chosen] if use_cache else ids  # decode: one at a time
 
 
-def stop_at(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """Pass text on up to the stop string that is complete first; it may begin in one piece and end in another.
+def final_length(transformer: Transformer, prompt: Sequence[int], max_new_tokens: int) -> int:
+    """How many ids the text has when nothing stops it: the prompt and what is new, as far as the context reaches.
+
+    Raises:
+        ValueError: the prompt is empty or leaves no room in the context.
+    """
+    context = transformer.config.context_length
+    if not prompt:
+        raise ValueError("the prompt is empty: the model needs at least one token to continue from")
+    if len(prompt) >= context:
+        raise ValueError(
+            f"the prompt has {len(prompt)} tokens, and the model's context holds {context}, "
+            "the answer included: shorten the prompt"
+        )
+    return min(len(prompt) + max_new_tokens, context)
+
+
+def generate_batch(
+    transformer: Transformer,
+    prompts: Sequence[Sequence[int]],
+    choosers: Sequence[Chooser],
+    max_new_tokens: int,
+    stop_ids: Collection[int] = (),
+    ended: Callable[[int, int], bool] = lambda row, id: False,
+) -> list[list[int]]:
+    """The continuations of several prompts, generated side by side: the ids that `generate_ids` gives for each alone.
+
+    (But for rounding: where two tokens are equally likely up to the last digits, the choice may fall on the other.)
+
+    The prompts may be of unequal length: the short ones are padded on the left, so that all rows end, and go on,
+    at the same place; nobody looks at the padding, and each row counts its positions from its own first token. Each
+    row has its chooser. A row that ends early leaves the batch. `ended(row, id)` is told of each new id, and says
+    whether its row ends with it.
+
+    Raises:
+        ValueError: there are no prompts, or not as many choosers; a prompt is empty or leaves no room in the context.
+    """
+    if not prompts or len(prompts) != len(choosers):
+        raise ValueError(f"a chooser for each prompt is needed, got {len(choosers)} for {len(prompts)} prompts")
+    weight, texts = transformer.token_embedding.weight, [list(prompt) for prompt in prompts]
+    lengths = [final_length(transformer, prompt, max_new_tokens) for prompt in prompts]
+    new, real = (tensor.to(weight.device) for tensor in pad(prompts, pad_id=0, side="left"))
+    padding = (~real).sum(dim=1, keepdim=True)  # (row, 1)
+    room = max(new.shape[1] + length - len(prompt) for length, prompt in zip(lengths, prompts, strict=True))
+    cache = KVCache(transformer.config, room, len(prompts), weight.device, weight.dtype)
+    rows = list(range(len(prompts))) if max_new_tokens > 0 else []  # those that are still going on
+    while rows:
+        places = torch.arange(cache.length + new.shape[1], device=weight.device)
+        mask = (places >= padding)[:, None] if padding.any() else None  # (row, 1, key)
+        positions = (places[cache.length :] - padding).clamp(min=0)  # padding has none, and any will do
+        with torch.no_grad():
+            hidden = transformer.hidden_states(new, cache, mask, positions)
+            logits = transformer.unembed(hidden[:, -1])  # (row, vocab)
+        going = []
+        for place, row in enumerate(rows):
+            chosen = choosers[row](logits[place], texts[row])
+            if chosen not in stop_ids:
+                texts[row].append(chosen)
+                if not ended(row, chosen) and len(texts[row]) < lengths[row]:
+                    going.append(place)
+        if len(going) < len(rows):
+            rows, padding = [rows[place] for place in going], padding[going]
+            cache.keep(going)
+        new = torch.tensor([[texts[row][-1]] for row in rows], device=weight.device)
+    return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
+
+
+class StopStrings:
+    """Text passes, up to the stop string that is complete first; it may begin in one piece and end in another.
 
     Text that could be the beginning of a stop string is held back until it is known not to be.
     """
-    held = ""
-    for piece in pieces:
-        held += piece
-        found = [(start + len(stop), start) for stop in stops if (start := held.find(stop)) >= 0]
+
+    def __init__(self, stops: Sequence[str]):
+        self.stops, self.held, self.found = stops, "", False
+
+    def push(self, piece: str) -> str:
+        """The text that can be shown, now that this piece has come. After a stop string there is none."""
+        text = "" if self.found else self.held + piece
+        found = [(start + len(stop), start) for stop in self.stops if (start := text.find(stop)) >= 0]
         if found:
-            _, start = min(found)
-            yield held[:start]
+            _, shown = min(found)
+            self.found, self.held = True, ""
+            return text[:shown]
+        keep = max((n for stop in self.stops for n in range(len(stop)) if text.endswith(stop[:n])), default=0)
+        shown = len(text) - keep
+        self.held = text[shown:]
+        return text[:shown]
+
+    def finish(self) -> str:
+        """What was held back, when nothing more comes."""
+        held, self.held = self.held, ""
+        return held
+
+
+def stop_at(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    """Pass text on through `StopStrings`; after a stop string no more is asked for."""
+    gate = StopStrings(stops)
+    for piece in pieces:
+        yield gate.push(piece)
+        if gate.found:
             return
-        keep = max((n for stop in stops for n in range(len(stop)) if held.endswith(stop[:n])), default=0)
-        yield held[: len(held) - keep]
-        held = held[len(held) - keep :]
-    yield held
+    yield gate.finish()

@@ -79,15 +79,16 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch position d_model"],
-        angles: Float[Tensor, "position pair"] | None = None,
+        angles: Float[Tensor, "*#row position pair"] | None = None,
         cache: Cache | None = None,
         weights: bool = False,
         mask: Bool[Tensor, "batch #query key"] | None = None,
     ) -> tuple[Float[Tensor, "batch position d_model"], Float[Tensor, "batch heads query key"] | None]:
         """The mixed result, and the attention weights if they are asked for (the fused operation never forms them).
 
-        `angles` are RoPE's, None for a model without it. With a `cache`, x holds only the positions that are new,
-        and the mask's last dimension is the keys kept so far followed by the new ones.
+        `angles` are RoPE's, None for a model without it: (position, pair), or (batch, 1, position, pair) where each
+        row has positions of its own. With a `cache`, x holds only the positions that are new, and the mask's last
+        dimension is the keys kept so far followed by the new ones.
         """
         query = self._split(self.query(x), self.n_heads)
         key = self._split(self.key(x), self.n_kv_heads)

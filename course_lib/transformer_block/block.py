@@ -28,7 +28,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch position d_model"],
-        angles: Float[Tensor, "position pair"] | None = None,
+        angles: Float[Tensor, "*#row position pair"] | None = None,
         cache: Cache | None = None,
         weights: bool = False,
         mask: Bool[Tensor, "batch #query key"] | None = None,

@@ -38,20 +38,24 @@ class Transformer(nn.Module):
         if not config.tie_embeddings:
             self.output_head = Linear(config.d_model, config.vocab_size, bias=False)
 
-    def embed(self, ids: Int[Tensor, "batch position"], start: int = 0) -> Float[Tensor, "batch position d_model"]:
-        """What enters the first block. `start` is the position of the first id.
+    def embed(
+        self, ids: Int[Tensor, "batch position"], start: int = 0, positions: Int[Tensor, "batch position"] | None = None
+    ) -> Float[Tensor, "batch position d_model"]:
+        """What enters the first block. `start` is the position of the first id, or `positions` says that of each.
 
         Raises:
             ValueError: the ids reach past the context, or there are none.
         """
-        end = start + ids.shape[1]
         if ids.shape[1] == 0:
             raise ValueError("ids is empty: the model needs at least one token")
+        end = start + ids.shape[1] if positions is None else int(positions.max()) + 1
         if end > self.config.context_length:
             raise ValueError(f"{end} tokens do not fit into the model's context of {self.config.context_length}")
         x = embed(ids, self.token_embedding.weight)
-        vectors = self.position_embedding.vectors(torch.arange(start, end, device=ids.device))
-        return x if vectors is None else x + vectors.to(x.dtype)
+        if positions is None:
+            positions = torch.arange(start, end, device=ids.device)
+        vectors = self.position_embedding.vectors(positions.flatten())
+        return x if vectors is None else x + vectors.unflatten(0, positions.shape).to(x.dtype)
 
     def angles(self, start: int, end: int) -> Float[Tensor, "position pair"] | None:
         """RoPE's angles for positions start to end − 1; None for a model without it."""
@@ -62,14 +66,19 @@ class Transformer(nn.Module):
         ids: Int[Tensor, "batch position"],
         cache: Cache | None = None,
         mask: Bool[Tensor, "batch #query key"] | None = None,
+        positions: Int[Tensor, "batch position"] | None = None,
     ) -> Float[Tensor, "batch position d_model"]:
         """The residual stream after the last block and the final norm. With a cache, ids holds only the new tokens.
 
         `mask` is True where a query may look at a key, on top of the causal mask: `real[:, None, :]` for padding,
-        `same_document(…)` for packing. Its keys are those in the cache and then the new ones.
+        `same_document(…)` for packing. Its keys are those in the cache and then the new ones. `positions` are counted
+        on from the cache's length, unless they are given: after padding on the left a row has a count of its own.
         """
         start = 0 if cache is None else cache.length
-        x, angles = self.embed(ids, start), self.angles(start, start + ids.shape[1])
+        x, angles = self.embed(ids, start, positions), self.angles(start, start + ids.shape[1])
+        if angles is not None and positions is not None:
+            angles = self.position_embedding.angles(positions.flatten())
+            angles = angles.unflatten(0, positions.shape)[:, None]  # (batch, 1, position, pair): the same in each head
         for block in self.blocks:
             x, _ = block(x, angles, cache, mask=mask)
         return self.final_norm(x)

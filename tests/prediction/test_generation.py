@@ -3,9 +3,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course_lib.prediction.generation import KVCache, chooser, generate_ids, stop_at
+from course_lib.input_processing.batching import pad
+from course_lib.prediction.generation import KVCache, chooser, generate_batch, generate_ids, stop_at
 
 GREEDY = chooser(temperature=0)
+SCHEMES = ["rope", "alibi", "none", "learned", "sinusoidal"]
+PROMPTS = [[3, 5, 9, 2, 4, 7], [8], [6, 6, 2, 11], [1, 30]]
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -77,6 +80,99 @@ def test_settings_are_refused_before_anything_runs():
     ):
         with pytest.raises(ValueError, match=sentence):
             chooser(**settings)
+
+
+# ---- batches --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("positions", SCHEMES)
+def test_a_row_with_its_own_positions_is_the_row_alone(tiny, positions):
+    """Padded on the left, in one go and with a cache: where learned and sinusoidal positions would have shifted."""
+    transformer = tiny("gpt2" if positions == "learned" else "llama", positions=positions)
+    ids, real = pad(PROMPTS, 0, "left")
+    own = (real.cumsum(1) - 1).clamp(min=0)
+    cache = KVCache(transformer.config, 6, batch=4)
+    with torch.no_grad():
+        whole = transformer.hidden_states(ids, mask=real[:, None], positions=own)
+        parts = [
+            transformer.hidden_states(ids[:, a:b], cache, real[:, None, :b], own[:, a:b]) for a, b in ((0, 4), (4, 6))
+        ]
+        torch.testing.assert_close(torch.cat(parts, dim=1)[real], whole[real], atol=1e-4, rtol=1e-4)
+        for row, prompt in enumerate(PROMPTS):
+            alone = transformer.hidden_states(torch.tensor([prompt]))[0]
+            torch.testing.assert_close(whole[row][real[row]], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_a_position_past_the_context_is_refused(tiny):
+    with pytest.raises(ValueError, match="41 tokens do not fit into the model's context of 40"):
+        tiny().hidden_states(torch.tensor([[1, 2]]), positions=torch.tensor([[3, 40]]))
+
+
+@pytest.mark.parametrize("positions", SCHEMES)
+def test_a_batch_gives_each_prompt_what_it_gets_alone(tiny, positions):
+    """Unequal prompts, a draw of its own for each row, some rows cut short by a stop id, others by the context."""
+    family = "gpt2" if positions == "learned" else "llama"
+    transformer = tiny(family, positions=positions, context_length=16).double()
+
+    def choosers():
+        settings = [dict(temperature=0)] + 3 * [dict(top_p=0.9, repetition_penalty=1.2)]
+        return [chooser(seed=seed, **setting) for seed, setting in enumerate(settings)]
+
+    def alone(stop_ids, new):
+        rows = zip(PROMPTS, choosers(), strict=True)
+        return [list(generate_ids(transformer, prompt, choose, new, stop_ids)) for prompt, choose in rows]
+
+    free = alone((), 100)
+    assert [len(row) for row in free] == [16 - len(prompt) for prompt in PROMPTS]  # the context is full
+    assert generate_batch(transformer, PROMPTS, choosers(), 100) == free
+    stops = {free[0][3], free[2][0]}
+    stopped = alone(stops, 9)
+    assert len(stopped[0]) <= 3 and stopped[2] == []
+    assert generate_batch(transformer, PROMPTS, choosers(), 9, stops) == stopped
+
+
+def test_a_row_that_has_ended_is_no_longer_run(tiny, monkeypatch):
+    transformer, runs = tiny(), []
+    real = transformer.hidden_states
+    monkeypatch.setattr(transformer, "hidden_states", lambda ids, *rest: runs.append(ids.shape) or real(ids, *rest))
+    told = []
+
+    def ended(row, id):
+        told.append(row)
+        return row == 1 or told.count(row) == 3
+
+    ids = generate_batch(transformer, [[1, 2, 3], [4], [5]], [GREEDY] * 3, 9, ended=ended)
+    assert runs == [(3, 3), (2, 1), (2, 1)] and told == [0, 1, 2, 0, 2, 0, 2] and [len(row) for row in ids] == [3, 1, 3]
+    assert generate_batch(transformer, [[1], [2]], [GREEDY] * 2, 0) == [[], []] and len(runs) == 3
+
+
+def test_a_batch_that_cannot_be_is_refused(tiny):
+    transformer = tiny()
+    for prompts, choosers, sentence in (
+        ([], [], "a chooser for each prompt is needed, got 0 for 0 prompts"),
+        ([[1], [2]], [GREEDY], "got 1 for 2 prompts"),
+        ([[1], []], [GREEDY] * 2, "the prompt is empty"),
+        ([[1], [1] * 40], [GREEDY] * 2, "the prompt has 40 tokens"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            generate_batch(transformer, prompts, choosers, 5)
+
+
+# ---- the cache ------------------------------------------------------------------------------------
+
+
+def test_what_is_rewound_is_written_over(tiny):
+    transformer = tiny()
+    cache = KVCache(transformer.config, max_length=6)
+    with torch.no_grad():
+        transformer(torch.tensor([[1, 2, 9, 9, 9]]), cache)
+        cache.rewind(2)
+        rest = transformer(torch.tensor([[3, 4, 5]]), cache)
+        whole = transformer(torch.tensor([[1, 2, 3, 4, 5]]))
+    torch.testing.assert_close(rest, whole[:, 2:], atol=1e-4, rtol=1e-4)
+    for length in (6, -1):
+        with pytest.raises(ValueError, match="length must be from 0 to 5, the positions that are kept"):
+            cache.rewind(length)
 
 
 def test_a_full_cache_says_so(tiny):
