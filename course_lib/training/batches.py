@@ -4,7 +4,7 @@ A row that is too long for memory stays in a file: `save_tokens` writes it, `ope
 are read when a window needs them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +34,33 @@ def random_batch(
 
 
 def random_starts(
-    tokens: Int[Tensor, " token"], batch_size: int, context_length: int, generator: torch.Generator
+    tokens: Int[Tensor, " token"],
+    batch_size: int,
+    context_length: int,
+    generator: torch.Generator,
+    places: Int[Tensor, " place"] | None = None,
 ) -> Int[Tensor, " batch"]:
-    """Where the windows of a batch begin; each place from which a window and its next token fit is equally likely."""
+    """Where the windows of a batch begin: one of `places`, or anywhere; each that fits is equally likely."""
+    if places is not None:
+        return places[torch.randint(len(places), (batch_size,), generator=generator)]
     return torch.randint(len(tokens) - context_length, (batch_size,), generator=generator)
+
+
+def places_of(token: int, tokens: Int[Tensor, " token"], context_length: int) -> Int[Tensor, " place"]:
+    """Where `token` stands in `tokens` with a whole window, and the token after it, from there on.
+
+    Raises:
+        ValueError: nowhere.
+    """
+    last = len(tokens) - context_length  # of them, the first place from which a window does not fit
+    found = [start + (part.long() == token).nonzero().flatten() for start, part in _parts(tokens)]
+    places = torch.cat(found).cpu()
+    places = places[places < last]
+    if len(places) == 0:
+        raise ValueError(
+            f"begin_with must be a token of the text, with {context_length} more after it, and {token} is nowhere such"
+        )
+    return places
 
 
 def windows(
@@ -121,5 +144,11 @@ def _kind(vocab_size: int) -> np.dtype:
 
 def lowest_and_highest(tokens: Int[Tensor, " token"]) -> tuple[int, int]:
     """The lowest and the highest id, a part at a time: PyTorch has no minimum for the unsigned kinds of a file."""
-    parts = [part.long().aminmax() for part in tokens.split(2**22)]
+    parts = [part.long().aminmax() for _, part in _parts(tokens)]
     return min(int(part.min) for part in parts), max(int(part.max) for part in parts)
+
+
+def _parts(tokens: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """(place, the tokens from there on), so many at a time that copies of them are small."""
+    for start in range(0, len(tokens), 2**22):
+        yield start, tokens[start : start + 2**22]

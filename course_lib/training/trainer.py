@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from course_lib import device
 from course_lib.config import TransformerConfig
-from course_lib.training.batches import random_starts, windows
+from course_lib.training.batches import places_of, random_starts, windows
 from course_lib.training.checkpoint import read_checkpoint, write_checkpoint
 from course_lib.training.evaluation import check_model, loss
 from course_lib.training.optimizer import BETAS, WEIGHT_DECAY, schedule
@@ -39,8 +39,10 @@ LONGEST_GRADIENT = 1.0  # a longer one is scaled down to it
 class Trainer:
     """A training run of `transformer` on `tokens`, in place; `run()` does its steps.
 
-    `batch_size` windows of `context_length` tokens make one step. They are computed in `accumulate` parts, one after
-    the other, and shared among the processes of torchrun. The learning rate follows `schedule(step, steps)`.
+    `batch_size` windows of `context_length` tokens make one step. They begin anywhere; or, with `begin_with`, at that
+    token, such as the mark before each story, so that what a guess needs is not cut off. They are computed in
+    `accumulate` parts, one after the other, and shared among the processes of torchrun. The learning rate follows
+    `schedule(step, steps)`.
 
     With `validation`, a row of other tokens, their loss is measured every `validate_every` steps and after the last,
     in float32. With `checkpoint`, a path, all that the run needs to go on is written there every `checkpoint_every`
@@ -52,7 +54,7 @@ class Trainer:
 
     Raises:
         ValueError: steps or a size is less than 1 or does not divide, the context is longer than the model's,
-            `tokens` is too short or has ids that the model does not know.
+            `tokens` is too short, has ids that the model does not know, or does not have `begin_with`.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Trainer:
         context_length: int,
         learning_rate: float = 3e-3,
         seed: int = 0,
+        begin_with: int | None = None,
         validation: Int[Tensor, " token"] | None = None,
         validate_every: int = 100,
         checkpoint: str | Path | None = None,
@@ -74,10 +77,11 @@ class Trainer:
         progress: bool = True,
     ):
         self.rank, processes = place()
-        for name, value in dict(
+        counts = dict(
             steps=steps, batch_size=batch_size, accumulate=accumulate, validate_every=validate_every,
             checkpoint_every=checkpoint_every,
-        ).items():  # fmt: skip
+        )  # fmt: skip
+        for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not 0 < learning_rate < math.inf:
@@ -93,12 +97,12 @@ class Trainer:
         self.transformer, self.tokens, self.validation, self.progress = transformer, tokens, validation, progress
         self.device = transformer.token_embedding.weight.device
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        self.settings = dict(
-            steps=steps, batch_size=batch_size, context_length=context_length, learning_rate=learning_rate, seed=seed,
-            validate_every=validate_every, checkpoint_every=checkpoint_every, accumulate=accumulate,
+        self.settings = counts | dict(
+            context_length=context_length, learning_rate=learning_rate, seed=seed, begin_with=begin_with,
             precision=pick_precision(precision, self.device.type),
         )  # fmt: skip
         self.steps, self.processes = steps, processes
+        self._places = None if begin_with is None else places_of(begin_with, tokens, context_length)
         self.losses: list[float] = []
         self.validation_losses: list[tuple[int, float]] = []
         self.generator = torch.Generator().manual_seed(seed)  # on the CPU: it draws the same batches for any device
@@ -149,7 +153,7 @@ class Trainer:
             print(f"stopped after step {self.step} of {self.steps}")
         if self.step > begun and self.checkpoint is not None:
             self.save()
-        return self.losses
+        return list(self.losses)
 
     def _one_step(self) -> None:
         drawn_before = self.generator.get_state()
@@ -167,7 +171,8 @@ class Trainer:
     def _gradients(self) -> Tensor:
         """Fill every parameter's gradient with that of the mean loss over the whole batch, and give that loss."""
         context_length, parts = self.settings["context_length"], self.settings["accumulate"]
-        starts = random_starts(self.tokens, self.settings["batch_size"], context_length, self.generator)
+        batch_size = self.settings["batch_size"]
+        starts = random_starts(self.tokens, batch_size, context_length, self.generator, self._places)
         mine = starts.chunk(self.processes)[self.rank]
         in_half = torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.settings["precision"] == "bfloat16"

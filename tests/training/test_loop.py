@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.training import optimizer, trainer
-from course_lib.training.loop import loss, schedule, train
+from course_lib.training.loop import loss, train
 
 
 def fresh(tiny, **settings):
@@ -108,14 +108,6 @@ def test_a_bar_with_the_loss(tiny, tokens, capfd):
     assert "3/3" in shown and "loss=" in shown
     train(fresh(tiny), tokens, steps=3, **SMALL)
     assert capfd.readouterr().err == ""
-
-
-def test_schedule_rises_and_falls():
-    rates = [schedule(step, 100) for step in range(100)]
-    peak = rates.index(max(rates))
-    assert max(rates) == 1 and peak == 4 and rates[:peak] == sorted(rates[:peak])
-    assert rates[peak:] == sorted(rates[peak:], reverse=True) and 0 < rates[-1] < 0.001
-    assert schedule(0, 1) == 1
 
 
 @pytest.mark.parametrize(
