@@ -133,6 +133,8 @@ def attend(
         return scaled_dot_product_attention(query, repeat_kv(key, n_heads), repeat_kv(value, n_heads), allowed, bias)
     # The fused operation's own is_causal counts from the first key: right only when no key came out of a cache.
     by_itself = n_query == n_key > 1 and bias is None and mask is None
+    if by_itself and query.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled():
+        return _trained_in_half(query, repeat_kv(key, n_heads), repeat_kv(value, n_heads)), None
     if not by_itself and n_query > 1:  # one query, the last, may look at every key
         causal = causal_mask(n_query, n_key, query.device)
         mask = causal if mask is None else causal & mask
@@ -142,6 +144,17 @@ def attend(
         query, key, value, attn_mask=mask, is_causal=by_itself, enable_gqa=n_heads != key.shape[1]
     )
     return mixed, None
+
+
+def _trained_in_half(
+    query: Float[Tensor, "batch heads position d_head"],
+    key: Float[Tensor, "batch heads position d_head"],
+    value: Float[Tensor, "batch heads position d_head"],
+) -> Float[Tensor, "batch heads position d_head"]:
+    """Causal attention under autocast on a CPU, where the fused operation's way back is three to six times as slow."""
+    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)
+    future = torch.full(scores.shape[-2:], -torch.inf, dtype=scores.dtype).triu(diagonal=1)
+    return (scores + future).softmax(dim=-1) @ value
 
 
 def _over_heads(mask: Tensor, batch: int, n_query: int, n_key: int) -> Bool[Tensor, "batch 1 #query key"]:

@@ -176,6 +176,24 @@ def test_grouped_and_single_key_heads_equal_torch_and_a_loop_over_heads(heads, n
                 close(weights[:, head], row)
 
 
+@settings(max_examples=40, deadline=None)
+@given(sizes, st.sampled_from([(4, 4), (4, 2), (3, 1)]), st.integers(2, 9), seeds)
+def test_training_in_bfloat16_on_a_cpu_equals_the_fused_operation(batch, heads, n, seed):
+    """Forward and backward; the other way to compute it is chosen under autocast alone."""
+    (n_heads, n_kv_heads), source = heads, torch.Generator().manual_seed(seed)
+    query = normal(source, batch, n_heads, n, 8, grad=True)
+    key, value = (normal(source, batch, n_kv_heads, n, 8, grad=True) for _ in range(2))
+    towards = normal(source, batch, n_heads, n, 8)
+    results = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            mixed, none = attend(query, key, value)
+        assert none is None and mixed.dtype == (torch.bfloat16 if half else torch.float32)
+        results.append((mixed.float(), *torch.autograd.grad(mixed.float(), (query, key, value), towards)))
+    for one, other in zip(*results, strict=True):
+        close(one, other, torch.bfloat16)
+
+
 def test_a_bias_shifts_the_scores():
     """By hand: equal scores, and a bias of ln 3 for one of two keys: it gets three quarters."""
     query, key = torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 2, 4)
