@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from course_lib.transformer_block import linear
 
-SHAPES = [(8,), (3, 8), (2, 5, 64)]
+SHAPES = [(8,), (3, 8), (0, 8), (2, 4, 16), (2, 5, 64)]
 
 
 @pytest.mark.parametrize("d_out", [4, 64, 65])  # 65 does not divide into slices
@@ -21,12 +21,14 @@ def test_linear_equals_torch(d_out, shape, bias):
     torch.testing.assert_close(ours, F.linear(x, weight, bias), atol=1e-5, rtol=1e-5)
 
 
-def test_the_faster_way_is_really_taken_for_one_vector(monkeypatch):
+def test_the_faster_way_is_really_taken_for_a_few_vectors(monkeypatch):
     calls = []
-    monkeypatch.setattr(linear, "_one_vector", lambda x, weight: calls.append(1) or F.linear(x, weight))
-    weight = torch.randn(8, 8)
+    monkeypatch.setattr(linear, "_few_vectors", lambda x, weight, rows: calls.append(rows) or F.linear(x, weight))
+    wide, narrow = torch.randn(8, 8), torch.randn(4, 8)
     with torch.no_grad():
-        linear.linear(torch.randn(1, 1, 8), weight)
-        linear.linear(torch.randn(1, 2, 8), weight)
-    linear.linear(torch.randn(1, 1, 8), weight)  # while training, gradients are wanted: PyTorch's own path
-    assert len(calls) == 1
+        for rows in (1, 2, 8, 9):
+            linear.linear(torch.randn(1, rows, 8), wide)
+            linear.linear(torch.randn(1, rows, 8), narrow)
+            linear.linear(torch.randn(1, rows, 8).bfloat16(), wide.bfloat16())
+    linear.linear(torch.randn(1, 1, 8), wide)  # while training, gradients are wanted: PyTorch's own path
+    assert calls == [1, 1, 1, 2, 2, 8]
