@@ -3,6 +3,10 @@
 Each function has a section between two marker comments, in the learner's own words, and so has what it needs: the
 imports, the helper functions and the constants of the notebook. Only sections are ever rewritten; what a learner
 writes outside of them stays as it is.
+
+Imports stand together at the top. But a name may be an import in one lesson and the learner's own function in another:
+lesson 06 imports the library's `causal_mask`, which lesson 05 has the learner write, with other arguments. In the file
+such a name is the learner's function, and whatever was written with the import does the import inside of itself.
 """
 
 import ast
@@ -69,6 +73,8 @@ def keep(exercise: Exercise, function: Callable) -> list[str]:
         return sentences
     except CannotKeep as error:
         return [f"It is not kept in {FILE}: {error}."]
+    except SyntaxError:
+        return [f"It is not kept in {FILE}: a part of it is not Python any more. Mend it, or delete that part."]
     except UnicodeDecodeError:
         return [f"It is not kept: {FILE} is not UTF-8 text. Save it as UTF-8, or move it away."]
     except OSError as error:
@@ -117,12 +123,6 @@ def _globals(source: str) -> Iterator[str]:
                 yield symbol.get_name()
 
 
-def _names(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            yield node.id
-
-
 def _add(name: str, value: Any, home: str, parts: Parts) -> None:
     if getattr(builtins, name, None) is value:
         return
@@ -157,8 +157,9 @@ def _import_line(name: str, value: Any, home: str) -> str:
     if not isinstance(named, str):
         return ""
     own = getattr(value, "__module__", None)
-    # the shortest public way to it: `from torch import Tensor`, not `from torch._tensor import Tensor`
-    modules = sorted({*sys.modules} - {home, "__main__", "my_llm"}, key=lambda module: (module.count("."), len(module)))
+    # the course's functions from where they live; else the shortest public way: `from torch import Tensor`
+    lives = own if str(own).startswith("course_lib.") else None
+    modules = sorted({*sys.modules} - {home, "__main__", "my_llm"}, key=lambda m: (m != lives, m.count("."), len(m)))
     for module in modules:
         tops = (str(own).split(".")[0], "torch", "math", "numpy", "course_lib")
         if module.split(".")[0] in tops and "._" not in module and not module.startswith("_"):
@@ -173,19 +174,25 @@ def merge(old: str, exercise: Exercise, parts: Parts) -> tuple[str, list[str]]:
 
     Raises:
         CannotKeep: a marker has been lost.
+        SyntaxError: a section is not Python.
     """
     pieces = _split(old)
     kept = {name: text for name, text in pieces if name}
-    sentences = []
-    lines = _lines(kept.get(IMPORTS, ""))
-    changed = [name for name, line in parts.imports.items() if lines.get(name, line) != line]
+    lines, sentences, changed, written = _lines(kept.get(IMPORTS, "")), [], [], set()
+    stays = [_body(text) for name, text in kept.items() if name not in (IMPORTS, *parts.definitions)]
+    for name in parts.imports.keys() & lines.keys():
+        if not any(name in _globals(body) for body in stays):
+            del lines[name]  # nothing else needs it as it was
+    inside = {n: line for n, line in parts.imports.items() if n in kept or lines.get(n, line) != line}
     place = None
     for name, source in reversed(parts.definitions.items()):
+        source = _importing_inside(source, inside)
         text = _section(name, _note(name, exercise), source)
         if name in kept:
             at = next(i for i, (other, _) in enumerate(pieces) if other == name)
             place = at if place is None else min(place, at)
             if _body(kept[name]) == source.rstrip():
+                written.add(name)
                 continue
             if name != exercise.name and name in exercises():
                 sentences.append(f"{name} is an exercise of its own: the version that passed its check stays.")
@@ -198,16 +205,46 @@ def merge(old: str, exercise: Exercise, parts: Parts) -> tuple[str, list[str]]:
             pieces[place:place] = [(name, text), ("", "\n")] if place < len(pieces) else [("", "\n\n"), (name, text)]
             if place and pieces[place][0] == "":
                 place += 1
+        written.add(name)
+    now_mine = {name: line for name, line in lines.items() if name in parts.definitions}
+    pieces = [(n, text if not n or n in (IMPORTS, *written) else _section_again(text, now_mine)) for n, text in pieces]
     sections = {name: _body(text) for name, text in pieces if name and name != IMPORTS}
-    used = {name: set(_names(ast.parse(body))) for name, body in sections.items()}
-    needed = set().union(*used.values())
-    imports = {name: line for name, line in (lines | parts.imports).items() if name in needed}
+    used = {name: set(_globals(body)) for name, body in sections.items()}
+    needed = set().union(*used.values()) - sections.keys()
+    imports = {name: line for name, line in (parts.imports | lines).items() if name in needed}
     pieces = _with_imports(pieces, imports)
     for name in changed:
         others = [other for other in sections if name in used[other] and other not in parts.definitions]
         if others:
             sentences.append(f"{name} has changed, and {', '.join(others)} uses it too: run its check again.")
     return "".join(text for _, text in pieces), sentences
+
+
+def _section_again(section: str, imports: dict[str, str]) -> str:
+    first, *_, last = section.splitlines(keepends=True)
+    return f"{first}{_importing_inside(_body(section), imports).rstrip()}\n{last}"
+
+
+def _importing_inside(source: str, imports: dict[str, str]) -> str:
+    """The same definition, importing for itself what it uses of these names: in the file they mean something else."""
+    lines = source.splitlines(keepends=True)
+    tree = ast.parse(source)
+    outer = [node for top in tree.body for node in (top.body if isinstance(top, ast.ClassDef) else [top])]
+    for node in reversed([node for node in outer if isinstance(node, ast.FunctionDef)]):
+        used = set(_globals(textwrap.dedent(ast.get_source_segment(source, node, padded=True))))
+        wanted = [line for name, line in imports.items() if name in used]
+        if not wanted:
+            continue
+        first = node.body[1 if ast.get_docstring(node) is not None and len(node.body) > 1 else 0]
+        at = min([first, *getattr(first, "decorator_list", [])], key=lambda part: part.lineno).lineno - 1
+        before = lines[at].encode()[: first.col_offset].decode()
+        indent = before
+        if before.strip():  # the body stands on the line of its def
+            indent = " " * (node.col_offset + 4)
+            lines[at : at + 1] = [before.rstrip() + "\n", indent + lines[at][len(before) :]]
+            at += 1
+        lines[at:at] = [f"{indent}{line}  # the one that this was written with\n" for line in wanted]
+    return "".join(lines)
 
 
 def _split(text: str) -> list[tuple[str, str]]:

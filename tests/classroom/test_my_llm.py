@@ -7,24 +7,39 @@ import sys
 import pytest
 
 from course_lib.classroom import check
+from course_lib.classroom.checking import attempt
+from course_lib.classroom.exercises import exercises
 
 PREAMBLE = "import torch, math\nimport torch.nn.functional as F\nfrom torch import Tensor\n"
 SIMPLE = "def greedy_choice(logits):\n    return int(logits.argmax())  # mine\n"
 
 
 @pytest.fixture
-def notebook(tmp_path, monkeypatch):
-    """A function that runs cells as a kernel does, in one namespace, with sources that inspect finds."""
+def new_notebook(tmp_path, monkeypatch):
+    """A function that begins a notebook: a function that runs cells as a kernel does, with sources that inspect finds.
+
+    A notebook has a namespace of its own.
+    """
     monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path))
-    scope, count = {"__name__": "__main__", "check": check}, iter(range(1000))
+    count = iter(range(1000))
 
-    def run(source):
-        name = f"<cell {next(count)} of {tmp_path.name}>"
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-        exec(compile(source, name, "exec"), scope)
+    def begin():
+        scope = {"__name__": "__main__", "check": check}
 
-    run(PREAMBLE)
-    return run
+        def run(source):
+            name = f"<cell {next(count)} of {tmp_path.name}>"
+            linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+            exec(compile(source, name, "exec"), scope)
+
+        run(PREAMBLE)
+        return run
+
+    return begin
+
+
+@pytest.fixture
+def notebook(new_notebook):
+    return new_notebook()
 
 
 @pytest.fixture
@@ -95,6 +110,74 @@ def test_what_is_written_by_hand_stays(notebook, kept):
     assert "torch.argmax" in text and answers_alone(kept) == "1\n"
 
 
+LESSON_05 = (
+    """
+def causal_mask(n_query, n_key):
+    return torch.arange(n_key) <= torch.arange(n_key - n_query, n_key)[:, None]
+check(causal_mask)
+""",
+    """
+def scaled_dot_product_attention(query, key, value, mask):
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
+    return weights @ value
+check(scaled_dot_product_attention)
+""",
+)
+LESSON_06 = (
+    """
+from course_lib.transformer_block.attention import causal_mask, scaled_dot_product_attention
+""",
+    """
+def split(x, n_heads):  # a helper may be written on the line of its def
+    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+def look(query, key, value): return scaled_dot_product_attention(query, key, value, causal_mask(query.shape[-2]))[0]
+def multi_head_attention(x, query_weight, key_weight, value_weight, output_weight, n_heads):
+    \'\'\'In heads.\'\'\'
+    assert causal_mask(1).all()
+    query, key, value = (split(x @ weight.T, n_heads) for weight in (query_weight, key_weight, value_weight))
+    return look(query, key, value).transpose(1, 2).flatten(2) @ output_weight.T
+check(multi_head_attention)
+""",
+)
+
+
+@pytest.mark.parametrize("order", [(LESSON_05, LESSON_06), (LESSON_06, LESSON_05), (LESSON_05, LESSON_06, LESSON_05)])
+def test_my_function_takes_no_import_away_from_another(new_notebook, kept, capsys, order):
+    for lesson in order:
+        notebook = new_notebook()
+        for cell in lesson:
+            notebook(cell)
+    assert "not kept" not in capsys.readouterr().out
+    text = kept.read_text()
+    imported = "import causal_mask  # the one that this was written with"
+    assert (
+        text.count("import causal_mask")
+        == text.count(f"    from course_lib.transformer_block.attention {imported}")
+        == 2
+    )
+    assert "import torch\n" in text.split("# <<< imports")[0] and "course_lib" not in text.split("# <<< imports")[0]
+    exec(text, alone := {})
+    for name in ("causal_mask", "scaled_dot_product_attention", "multi_head_attention"):
+        assert not any(wrong for _, wrong, _ in attempt(exercises()[name], alone[name], seed=1))
+    for cell in lesson:
+        notebook(cell)
+    assert kept.read_text() == text, "what is kept already is left as it is"
+
+
+def test_two_imports_under_one_name_get_along(new_notebook, kept):
+    notebook = new_notebook()
+    notebook("from math import exp\ndef greedy_choice(logits):\n    return int(exp(0)) * int(logits.argmax())")
+    notebook("check(greedy_choice)")
+    notebook = new_notebook()
+    notebook(
+        "from torch import exp\ndef gelu(x):\n    return x * (torch.erf(x / 2**0.5) + exp(0 * x)) / 2\ncheck(gelu)"
+    )
+    text = kept.read_text()
+    assert "\nfrom math import exp\n" in text and "\n    from torch import exp  #" in text
+    assert answers_alone(kept) == "1\n"
+
+
 def test_what_cannot_be_kept_is_said(notebook, kept, capsys):
     notebook("class Model:\n    pass\nmodel = Model()\nmodel.best = lambda logits: int(logits.argmax())")
     notebook("def greedy_choice(logits):\n    return model.best(logits)\ncheck(greedy_choice)")
@@ -117,6 +200,7 @@ def test_a_source_that_is_gone_is_said(tmp_path, monkeypatch, capsys):
         (lambda text: text.replace("# <<< greedy_choice\n", ""), "has been lost"),
         (lambda text: text + "# >>> greedy_choice\n", "stands where it should not"),
         (lambda text: text + "what?\n", "would not be Python"),
+        (lambda text: text + "# >>> other\nwhat?\n# <<< other\n", "is not Python any more"),
         (lambda text: text + "1 / 0\n", "would not load on its own, it stops with ZeroDivisionError"),
         (lambda text: text + "import sys; sys.exit()\n", "would not load on its own, it calls exit()"),
         (lambda text: text + "greedy_choice = 3\n", "on its own"),
