@@ -7,6 +7,7 @@ its check and gets along with the real model's sizes; else the library's version
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -24,12 +25,14 @@ from course_lib.classroom import guard, my_llm
 from course_lib.classroom.checking import attempt
 from course_lib.classroom.exercise import NotDone, Wrong
 from course_lib.classroom.exercises import exercises
+from course_lib.classroom.exercises.lesson_14 import SYSTEM
 from course_lib.classroom.judging import same
 from course_lib.classroom.location import workspace_folder
 from course_lib.input_processing.positions import rotation_angles
 from course_lib.input_processing.tokenizer import SpecialToken, split_at_special_tokens
 from course_lib.input_processing.tokenizer_files import to_bytes
 from course_lib.llm import LLM
+from course_lib.prediction.sampling import draw
 from course_lib.pretrained.checkpoints import neighbours_to_halves
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.transformer_block.linear import linear
@@ -54,6 +57,7 @@ PIECES = (
     Piece("rms_norm", "brings each row to size", each_block=True),
     Piece("split_heads", "cuts rows into heads", each_block=True),
     Piece("rotate_pairs", "turns queries and keys for their positions", each_block=True),
+    Piece("append_to_cache", "keeps keys and values for later", each_block=True),
     Piece("repeat_kv_heads", "lends query heads their key head", each_block=True),
     Piece("scaled_dot_product_attention", "mixes the values of the past", each_block=True),
     Piece("swiglu", "sends each row through the feed-forward part", each_block=True),
@@ -61,10 +65,16 @@ PIECES = (
     Piece("block_forward", "a whole block in one function", each_block=True),
     Piece("logit_lens", "last norm and table: scores"),
     Piece("llm_forward", "the whole pass in one function"),
+    Piece("repetition_penalty", "makes what was there less likely"),
+    Piece("temperature", "sharpens or flattens the scores"),
+    Piece("top_k", "keeps the k best"),
+    Piece("top_p", "keeps the best that reach p together"),
+    Piece("min_p", "keeps what is near the best"),
     Piece("greedy_choice", "chooses the likeliest token"),
+    Piece("generate_loop", "chooses, appends and goes on"),
+    Piece("stop_text", "ends the text at a stop string"),
 )
 
-SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"  # from the chat template of its file
 CHECKING = 4.0  # seconds for the checks of one function
 PATIENCE = 3.0  # seconds that one function may take of a pass over the rehearsal's prompt
 REHEARSAL = "What is the capital of France?"
@@ -111,20 +121,28 @@ class Assembly:
         }
         return f.llm_forward(torch.tensor([list(ids)]), self.weights, sizes, f.block_forward)[0]
 
-    @torch.no_grad()
     def read(self, ids: Sequence[int], cache: list) -> Float[Tensor, "position vocab"]:
         """The scores at the positions of `ids`, by the small pieces; `cache` holds what was read before, and grows."""
+        return self.exit(self.stream(ids, cache))
+
+    @torch.no_grad()
+    def stream(self, ids: Sequence[int], cache: list) -> Float[Tensor, "1 position d_model"]:
+        """What leaves the last block, by the small pieces."""
         config, f, n = self.config, SimpleNamespace(**self.functions), len(ids)
         start = cache[0][0].shape[2] if cache else 0
         cache += [None] * (config.n_layers - len(cache))
         angles = rotation_angles(torch.arange(start, start + n), config.d_head, config.rope_theta)
         mask = f.causal_mask(n, start + n)
-
         x = f.look_up(torch.tensor([list(ids)]), self.weights["token_embedding.weight"])
         for layer in range(config.n_layers):
             x = self.block(x, layer, angles, mask, cache)
-        stream, table = x, self.weights["token_embedding.weight"]  # a single depth: the last
-        return f.logit_lens(stream, self.weights["final_norm.weight"], table, config.norm_eps)[0]
+        return x
+
+    @torch.no_grad()
+    def exit(self, stream: Float[Tensor, "1 position d_model"]) -> Float[Tensor, "position vocab"]:
+        """Scores: the last norm and the table. A stream at a single depth is what `logit_lens` takes."""
+        norm, table = self.weights["final_norm.weight"], self.weights["token_embedding.weight"]
+        return self.functions["logit_lens"](stream, norm, table, self.config.norm_eps)[0]
 
     def block(self, x: Tensor, layer: int, angles: Tensor, mask: Tensor, cache: list) -> Tensor:
         """One block from the small pieces."""
@@ -136,8 +154,11 @@ class Assembly:
         def norm(name):
             return lambda x: f.rms_norm(x, weight(name), eps)
 
+        kept = cache[layer]
+
         def attention(rows):
-            return self.attention(rows, layer, angles, mask, cache)
+            gathered, cache[layer] = self.attention(rows, layer, angles, mask, kept)
+            return gathered
 
         def feed_forward(rows):
             return f.swiglu(rows, *(weight(f"feed_forward.{name}") for name in ("gate", "up", "down")))
@@ -145,8 +166,10 @@ class Assembly:
         x = f.residual_block(x, norm("attention_norm"), attention)
         return f.residual_block(x, norm("feed_forward_norm"), feed_forward)
 
-    def attention(self, rows: Tensor, layer: int, angles: Tensor, mask: Tensor, cache: list) -> Tensor:
-        """Attention from the small pieces: (1, position, d_model) in and out."""
+    def attention(
+        self, rows: Tensor, layer: int, angles: Tensor, mask: Tensor, kept: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Attention from the small pieces, (1, position, d_model) in and out; and the keys and values to be kept."""
         f, config = SimpleNamespace(**self.functions), self.config
         sizes = {"query": config.n_heads, "key": config.n_kv_heads, "value": config.n_kv_heads}
         query, key, value = (
@@ -157,14 +180,12 @@ class Assembly:
         heads = torch.cat((query, key), dim=1)[0]
         turned = f.rotate_pairs(heads.flatten(0, 1), angles.repeat(len(heads), 1)).view_as(heads)[None]
         query, key = turned.split([config.n_heads, config.n_kv_heads], dim=1)
-        if cache[layer] is not None:
-            key, value = (torch.cat(pair, dim=2) for pair in zip(cache[layer], (key, value), strict=True))
-        cache[layer] = key, value
+        kept = f.append_to_cache(kept, key, value)
 
-        key, value = f.repeat_kv_heads(key, config.n_heads), f.repeat_kv_heads(value, config.n_heads)
+        key, value = (f.repeat_kv_heads(one, config.n_heads) for one in kept)
         mixed = f.scaled_dot_product_attention(query, key, value, mask)
         output = self.weights[f"blocks.{layer}.attention.output.weight"]
-        return linear(mixed.transpose(1, 2).flatten(2), output)
+        return linear(mixed.transpose(1, 2).flatten(2), output), kept
 
     # ---- writing -------------------------------------------------------------------------------------
 
@@ -182,17 +203,46 @@ class Assembly:
                 ids += [token_ids[token] for token in self.functions["encode_by_rank"](bytes_of_it, ranks)]
         return ids
 
-    def write(self, prompt: str, max_new_tokens: int = 16) -> str:
-        """How the prompt goes on, the likeliest token each time."""
-        ids, cache, written = self.encode(prompt), [], []
-        while len(written) < max_new_tokens:
-            scores = self.read(ids, cache)[-1]
-            chosen = self.functions["greedy_choice"](scores)
-            if chosen in self.llm.end_ids:
-                break
-            written.append(chosen)
-            ids = [chosen]
-        return self.llm.tokenizer.decode(written)
+    def bend(
+        self, scores: Float[Tensor, " vocab"], ids: Sequence[int], temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, min_p: float | None = None, repetition_penalty: float | None = None,
+    ) -> Float[Tensor, " vocab"]:  # fmt: skip
+        """The scores that a token is drawn from; the methods in the customary order, those that are asked for."""
+        f = SimpleNamespace(**self.functions)
+        if repetition_penalty is not None:
+            scores = f.repetition_penalty(scores, torch.tensor(list(ids)), repetition_penalty)
+        scores = f.temperature(scores, temperature)
+        for method, setting in ((f.top_k, top_k), (f.top_p, top_p), (f.min_p, min_p)):
+            scores = scores if setting is None else method(scores, setting)
+        return scores
+
+    def write(
+        self, prompt: str, max_new_tokens: int = 16, temperature: float = 0.0, stop: str = "", seed: int = 0, **sampling
+    ) -> str:
+        """How the prompt goes on, up to an end token or the stop string; at temperature 0 the likeliest each time."""
+        f, seen = SimpleNamespace(**self.functions), []
+        generator = torch.Generator().manual_seed(seed)
+
+        def run(ids, cache):
+            cache = list(cache or [])
+            seen.extend(ids)
+            return self.exit(self.stream(ids, cache)[:, -1:])[-1], cache
+
+        def choose(scores):
+            if temperature == 0:
+                return f.greedy_choice(scores)
+            return draw(self.bend(scores, seen, temperature, **sampling), generator)
+
+        new = f.generate_loop(run, self.encode(prompt), choose, max_new_tokens, self.llm.end_ids)
+        if not stop:
+            return self.llm.tokenizer.decode(new)
+        text, held, decoder = "", "", self.llm.tokenizer.stream()
+        for id in new:
+            shown, held, ended = f.stop_text(held, decoder.push(id), stop)
+            text += shown
+            if ended:
+                return text
+        return text + held + decoder.finish()
 
     def chat(self, question: str, max_new_tokens: int = 64) -> str:
         """The answer to a question, through the chat template."""
@@ -283,7 +333,7 @@ def _load(file: Path | None) -> tuple[dict[str, Any], str]:
     try:
         code = compile(file.read_bytes(), str(file), "exec")
         guard.call(exec, (code, vars(module)), my_llm.SECONDS, guard.Sink())
-        return {name: value for name, value in vars(module).items() if callable(value)}, ""
+        return {name: value for name, value in vars(module).items() if _is_own(value, module)}, ""
     except SyntaxError as error:
         why = f"line {error.lineno} is not Python ({error.msg})" if error.lineno else f"{error.msg}"
     except ValueError as error:
@@ -297,14 +347,23 @@ def _load(file: Path | None) -> tuple[dict[str, Any], str]:
     return {}, f"{file.name} does not load, so nothing of it is used: {why}."
 
 
+def _is_own(value: Any, module: ModuleType) -> bool:
+    """Whether it was made in the file: what a kept function imports from elsewhere is not the learner's."""
+    scope = getattr(inspect.unwrap(value), "__globals__", None) if callable(value) else vars(module)
+    return scope is vars(module)
+
+
 def _fails_its_check(name: str, function: Callable) -> str:
     """Why a function is not used, as a sentence; empty where it passes its check."""
+    if not inspect.isroutine(function):
+        return f"{my_llm.FILE} has something else under this name"
     exercise = exercises()[name]
     short = dataclasses.replace(exercise, seconds=min(CHECKING, exercise.seconds))
     try:
-        for _, wrong, _ in attempt(short, function, seed=14):
-            if wrong is not None:
-                return f"yours does not pass its check any more: {wrong.sentence}"
+        with torch.enable_grad():  # some checks ask whether learning could go through
+            wrongs = [wrong for _, wrong, _ in attempt(short, function, seed=14) if wrong is not None]
+        if wrongs:
+            return f"yours does not pass its check any more: {wrongs[0].sentence}"
     except NotDone:
         return "yours is not written yet"
     return ""
@@ -332,7 +391,9 @@ def _rehearsed(llm: LLM, choices: Sequence[Choice]) -> Sequence[Choice]:
     stage.config = dataclasses.replace(stage.config, n_layers=2)
     stage.functions = {piece.name: watched(piece.name, exercises()[piece.name].oracle) for piece in PIECES}
     stage.chat(REHEARSAL, max_new_tokens=2)
-    stage.scores(stage.encode(REHEARSAL))
+    stage.write("A B", max_new_tokens=2, stop="\n")
+    scores = stage.scores(ids := stage.encode(REHEARSAL))
+    stage.bend(scores[-1], ids, temperature=0.8, top_k=40, top_p=0.9, min_p=0.05, repetition_penalty=1.1)
 
     def tried(choice: Choice) -> Choice:
         for (name, _), (arguments, answer) in calls.items() if choice.yours else ():
@@ -372,6 +433,18 @@ def _agree(answer: Any, expected: Any) -> bool:
 
 def _shape(argument: Any) -> Any:
     return tuple(argument.shape) if isinstance(argument, Tensor) else type(argument).__name__
+
+
+def known_mistake(name: str, beginning: str) -> tuple[str, Callable]:
+    """A mistake that the check of an exercise knows: its sentence, which begins so, and a function that makes it.
+
+    Raises:
+        LookupError: the check knows no such mistake.
+    """
+    for sentence, formula in exercises()[name].mistakes.items():
+        if sentence.startswith(beginning):
+            return sentence, formula
+    raise LookupError(f"the check of {name} knows no mistake that begins with {beginning!r}")
 
 
 # ---- what the pieces work with -----------------------------------------------------------------------

@@ -27,7 +27,7 @@ from course_lib.pretrained.zoo import ZOO
 from course_lib.transformer_block.attention import causal_mask
 from course_lib.transformer_block.block import Block
 
-NAMES = ["hw1_input_processing", "hw2_transformer_block"]
+NAMES = ["hw1_input_processing", "hw2_transformer_block", "hw4_your_llm"]
 STUB = "    # YOUR CODE HERE\n    raise NotImplementedError()"
 
 # the first wrong answer of each function in tests/classroom/proofs, as a learner writes it into the cell
@@ -136,12 +136,88 @@ WRONG = {
     )""",
     "repaired_block": """
     return broken_block(x, weights, n_heads, n_kv_heads, turn)""",
+    "unpack_q4_1": """
+    step, smallest = raw[:, :4].contiguous().view(torch.float16).float().split(1, dim=1)
+    packed = raw[:, 4:]
+    return step * torch.stack((packed & 15, packed >> 4), dim=-1).flatten(1) + smallest""",
+    "unpack_q8_0": """
+    return raw[:, :2].contiguous().view(torch.float16).float() * raw[:, 2:]""",
+    "chat_ids": """
+    import re
+
+    if messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": system}, *messages]
+    text = "".join(f"<|im_start|>{m['role']}\\n{m['content']}<|im_end|>\\n" for m in messages)
+    ids = []
+    for piece in re.split(r"(<\\|im_start\\|>|<\\|im_end\\|>)", text + "<|im_start|>assistant\\n"):
+        ids += [special[piece]] if piece in special else encode(piece)
+    return ids""",
+    "turn_heads": """
+    d_head = x.shape[-1]
+    angles = torch.arange(x.shape[-2])[:, None] * theta ** (-torch.arange(0, d_head, 2) / d_head)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), dim=-1)""",
+    "attention_half": """
+    rows = torch.nn.functional.rms_norm(x, x.shape[-1:], weights["attn_norm.weight"], settings["eps"])
+    sizes = {"q": settings["n_heads"], "k": settings["n_kv_heads"], "v": settings["n_kv_heads"]}
+    query, key, value = (
+        (rows @ weights[f"attn_{name}.weight"].T).unflatten(-1, (n, -1)).transpose(0, 1)[None]
+        for name, n in sizes.items()
+    )
+    mixed = torch.nn.functional.scaled_dot_product_attention(
+        turn(query), turn(key), value, is_causal=True, enable_gqa=True
+    )
+    return mixed[0].transpose(0, 1).flatten(1) @ weights["attn_output.weight"].T""",
+    "model_scores": """
+    def norm(x, name):
+        return torch.nn.functional.rms_norm(x, x.shape[-1:], tensor(f"{name}.weight"), settings["eps"])
+
+    def turn(x):
+        d_head = x.shape[-1]
+        angles = torch.arange(len(ids))[:, None] * settings["theta"] ** (-torch.arange(0, d_head, 2) / d_head)
+        a, b = x[..., 0::2], x[..., 1::2]
+        turned = (a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos())
+        return torch.stack(turned, dim=-1).flatten(-2)
+
+    x = tensor("token_embd.weight")[ids]
+    sizes = {"q": settings["n_heads"], "k": settings["n_kv_heads"], "v": settings["n_kv_heads"]}
+    for i in range(settings["n_layers"]):
+        rows = norm(x, f"blk.{i}.attn_norm")
+        query, key, value = (
+            (rows @ tensor(f"blk.{i}.attn_{one}.weight").T).unflatten(-1, (n, -1)).transpose(0, 1)[None]
+            for one, n in sizes.items()
+        )
+        mixed = torch.nn.functional.scaled_dot_product_attention(
+            turn(query), turn(key), value, is_causal=True, enable_gqa=True
+        )
+        x = x + mixed[0].transpose(0, 1).flatten(1) @ tensor(f"blk.{i}.attn_output.weight").T
+        rows = norm(x, f"blk.{i}.ffn_norm")
+        gate, up = (rows @ tensor(f"blk.{i}.ffn_{one}.weight").T for one in ("gate", "up"))
+        x = x + (silu(gate) * up) @ tensor(f"blk.{i}.ffn_down.weight").T
+    return x @ tensor("token_embd.weight" if settings["tied"] else "output.weight").T""",
+    "answer_ids": """
+    text = list(ids)
+    while len(text) < min(len(ids) + limit, context):
+        chosen = int(scores_of(text)[-1].argmax())
+        if chosen in end_ids:
+            break
+        text.append(chosen)
+    return text""",
+    "find_fault": """
+    off = {}
+    for name, rows in readings.items():
+        share = (rows - reference[name]).norm(dim=-1) / reference[name].norm(dim=-1)
+        off[name] = float("inf") if share.isnan().any() else share.max().item()
+    worst = max(off, key=off.get)
+    return worst if off[worst] > tolerance else None""",
 }
 # what a wrong answer may get: the parts of its function that it does right, at most so many points
 AT_MOST = {"best_pair": 8, "encode_text": 12, "count_by_shape": 8, "repaired_block": 11}
+AT_MOST |= {"chat_ids": 6, "model_scores": 14}
 RIGHT_PARTS = {  # of the answers above
     "hw1": {"best_pair_ties", "encode_text_merges"},
     "hw2": {"count_by_shape_mixture"},
+    "hw4": {"chat_ids_layout"},
 }
 
 

@@ -7,10 +7,12 @@ import torch
 from torch.nn.functional import gelu
 
 from course_lib import assets
-from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.classroom import guard
+from course_lib.classroom.exercise import Exercise, NotDone, Wrong
 from course_lib.classroom.exercises import homework_2, lesson_14
 from course_lib.classroom.exercises.homework_2 import SLIPS_OF_ATTENTION, STORED, attended, gated, rms, turning
 from course_lib.classroom.exercises.tools import by_oneself, draw, some, vectors
+from course_lib.input_processing.positions import rotation_angles
 from course_lib.pretrained.checkpoints import transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.pretrained.names import GGUF, translate
@@ -501,7 +503,7 @@ def halves_of_blocks(random, sizes, turn):
 
 
 def shared_heads(attend, random):
-    """nine query heads and three key heads, or as you like: each group shares one"""
+    """fewer key heads than query heads: each group of query heads shares one"""
     by_oneself(attend, *next(halves_of_blocks(random, ((4, 2, 3),), homework_2.stay)))
     attend.compare(halves_of_blocks(random, ((4, 2, 3), (6, 3, 5), (9, 3, 4)), homework_2.stay))
 
@@ -1003,6 +1005,101 @@ FIND_FAULT = Exercise(
         "is well if its number is at most the tolerance, and anything else is a fault.",
     ),
 )
+
+# ---- what the notebook shows ---------------------------------------------------------------------
+
+SPOILT_LAYER = 11
+
+
+def spoilt_and_right(text):
+    """What comes out of every stage of SmolLM2 on a text, with one half of one layer spoilt, and as it should be.
+
+    Two dicts, name of the stage → (position, d_model).
+    """
+    network = smollm2()
+    ids = torch.tensor([tokenizer().encode(text)])
+    angles = network.angles(0, ids.shape[1])
+    wrong_base = rotation_angles(torch.arange(ids.shape[1]), network.config.d_head, 10_000.0)
+
+    def readings(spoilt):
+        x = network.embed(ids)
+        yield "look-up", x[0]
+        for i, part in enumerate(network.blocks):
+            turn_by = wrong_base if spoilt and i == SPOILT_LAYER else angles
+            x = x + part.attention(part.attention_norm(x), turn_by)[0]
+            yield f"layer {i}, attention", x[0]
+            x = x + part.feed_forward(part.feed_forward_norm(x))
+            yield f"layer {i}, feed-forward", x[0]
+
+    with torch.no_grad():
+        return dict(readings(True)), dict(readings(False))
+
+
+def shown(function, *arguments):
+    """Print what a learner's function gives; a sentence where it is not done, or fails."""
+    try:
+        print(f"{function.__name__}: {_of_learner(function, *arguments)!r}")
+    except NotDone:
+        print(f"{function.__name__}: not done yet")
+    except Wrong as wrong:
+        print(wrong.sentence)
+
+
+def answer_from_the_file(question, functions):
+    """Unpack the file, build the ids, run the model and write the answer by a learner's functions; print what comes."""
+    own = {function.__name__: function for function in functions}
+    packed = {"Q4_1": ("unpack_q4_1", 20), "Q8_0": ("unpack_q8_0", 34)}
+    tensors = {}
+    try:
+        for name, entry in file().tensors.items():
+            unpack, width = packed.get(entry.tensor_type.name, (None, None))
+            if unpack is None:
+                tensors[name] = file().tensor(name)
+                continue
+            raw = torch.from_numpy(entry.data).reshape(-1, width)
+            tensors[name] = _of_learner(own[unpack], raw).reshape(*reversed(entry.shape.tolist()))
+        print(f"unpacked: {sum(tensor.numel() for tensor in tensors.values()):,} numbers")
+
+        special = {name: tokenizer().special_tokens[name] for name in (START, END)}
+        messages = [{"role": "user", "content": question}]
+        ids = _of_learner(own["chat_ids"], messages, lesson_14.SYSTEM, smollm2_tokens, special)
+        print(f"the question: {len(ids)} ids")
+
+        settings = settings_of_smollm2()
+
+        def scores_of(ids):
+            return own["model_scores"](torch.tensor(ids), tensors.__getitem__, settings)
+
+        _of_learner(own["model_scores"], torch.tensor(ids[:1]), tensors.__getitem__, settings)  # is it written at all?
+        new = _of_learner(own["answer_ids"], scores_of, ids, {special[END], 0}, 20, smollm2().config.context_length)
+        print(f"the answer: {tokenizer().decode(new)}")
+    except NotDone as error:
+        print(f"{error}: not done yet")
+    except Wrong as wrong:
+        print(wrong.sentence)
+
+
+ENOUGH = 60.0  # seconds for one call
+
+
+def _of_learner(function, *arguments):
+    """The function's answer, its prints held back.
+
+    Raises:
+        NotDone: it is not written yet; the message is its name.
+        Wrong: it fails, takes too long, or gives nothing.
+    """
+    try:
+        with torch.no_grad():
+            answer = guard.call(function, arguments, ENOUGH, guard.Sink())
+    except NotDone:
+        raise NotDone(function.__name__) from None
+    except Wrong as wrong:
+        raise Wrong(f"{function.__name__}: {wrong.sentence}") from None
+    if answer is None and function.__name__ != "find_fault":
+        raise NotDone(function.__name__)
+    return answer
+
 
 EXERCISES = (
     UNPACK_Q4_1,

@@ -10,6 +10,7 @@ from course_lib.input_processing.positions import rotation_angles
 
 # ---- chat_prompt ----------------------------------------------------------------------------------
 
+SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"  # SmolLM2's default, in its template
 WORDS = ("hill", "dog", "Who", "blue kite", "why?", "2 + 2", "Paris", "the red ball", "ran up", "äöü", "(no)")
 
 
