@@ -10,13 +10,15 @@ VENV := .venv/bin/python
 START := start.ipynb
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help install lab fetch test bench notebooks test-matrix
+.PHONY: help install lab fetch homework slides test bench notebooks test-matrix
 
 help:
 	@echo "make install   make .venv and install the course; TORCH=cpu, cu130, auto chooses torch's build"
 	@echo "make lab       install, fetch the data, open your copy of the lessons in JupyterLab;"
 	@echo "               LAB_ARGS=--no-browser on a server"
 	@echo "make fetch     install, fetch the data"
+	@echo "make homework  for instructors: the notebooks of all homework to hand out, in grading/release/"
+	@echo "make slides    for instructors: the lessons' slides, in build/slides/"
 	@echo "make test      install, fetch the data, run all tests; TEST_ARGS=… goes to pytest"
 	@echo "make bench     install, fetch the data, measure speed against peers"
 	@echo "make notebooks run the lessons that changed and keep their outputs; ALL=--all runs every one"
@@ -35,6 +37,12 @@ lab: fetch
 
 fetch: install
 	$(VENV) -m course_lib fetch
+
+homework: install
+	$(VENV) -m course_lib homework
+
+slides: fetch
+	$(VENV) -m course_lib slides
 
 test: .venv/installed-test fetch
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(TEST_ARGS)

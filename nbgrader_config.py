@@ -1,14 +1,15 @@
 """nbgrader for this course. For an instructor, in the repository's root, with LESSON such as hw1_input_processing:
 
-    python -m course_lib homework LESSON          grading/release/LESSON/: the same cells as in a learner's workspace/
-    (you collect)                                 grading/submitted/STUDENT/LESSON/LESSON.ipynb
-    python -m nbgrader autograde LESSON           grading/autograded/, and the scores in grading/gradebook.db
-    python -m nbgrader generate_feedback LESSON   grading/feedback/STUDENT/LESSON/LESSON.html
-    python -m nbgrader export                     grades.csv
+    python -m course_lib homework LESSON    grading/release/LESSON/: the same cells as in a learner's workspace/
+    (you collect)                           grading/submitted/STUDENT/LESSON/LESSON.ipynb
+    python -m course_lib marks LESSON       the marks of all parts in grading/LESSON.csv, and what nbgrader makes:
+                                            grading/autograded/, gradebook.db, feedback/STUDENT/LESSON/LESSON.html
+
+`make homework` releases all of them. nbgrader's own commands work, too: `nbgrader autograde LESSON --student NAME`.
 
 `python -m jupyterlab` in the repository's root has nbgrader's menu (formgrader); `make lab`, for learners, has not.
 
-A submission is a program that runs with your rights: grade what strangers sent in a container.
+A submission is a program that runs with your rights: grade what strangers sent in a container (docs/teaching.md).
 """
 
 import os
@@ -24,6 +25,25 @@ for step in ("source", "release", "submitted", "autograded", "feedback"):
     setattr(c.CourseDirectory, f"{step}_directory", os.path.join("grading", step))
 
 c.Execute.timeout = 120  # seconds a cell: the model is loaded in one
+# crashes, hangs, memory hogs and missing cells cost their own part alone
+ours, theirs = "course_lib.classroom.autograding", "nbgrader.preprocessors"
+c.Autograde.sanitize_preprocessors = [
+    f"{theirs}.ClearOutput",
+    f"{theirs}.DeduplicateIds",
+    f"{theirs}.OverwriteKernelspec",
+    f"{ours}.RestoreCells",
+    f"{theirs}.CheckCellMetadata",
+]
+c.Autograde.autograde_preprocessors = [
+    f"{ours}.PatientExecute",
+    f"{theirs}.IgnorePattern",
+    "nbconvert.preprocessors.ClearMetadataPreprocessor",
+    f"{theirs}.LimitOutput",
+    f"{theirs}.SaveAutoGrades",
+    f"{theirs}.AssignLatePenalties",
+    f"{theirs}.CheckCellMetadata",
+]
+c.OverwriteCells.add_missing_cells = True
 
 
 def forget_the_workspace(**_):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 try:
@@ -62,12 +63,41 @@ def catch_up(
 
 
 def homework(
+    lessons: Annotated[
+        list[str] | None,
+        typer and typer.Argument(help="hw1_input_processing, or any lesson's name; else every homework."),
+    ] = None,
+) -> None:
+    """For instructors: release homework, or a lesson as one. nbgrader_config.py tells the rest."""
+    from course_lib.classroom.grading import release
+    from course_lib.classroom.workspace import lesson_names
+
+    for lesson in lessons or [Path(name).stem for name in lesson_names() if Path(name).name.startswith("hw")]:
+        print(f"To hand out: {release(lesson)}")
+
+
+def marks(
     lesson: Annotated[str, typer and typer.Argument(help="Its name: hw1_input_processing, or a lesson's.")],
 ) -> None:
-    """For instructors: release a homework, or a lesson as one. nbgrader_config.py tells how to grade it."""
-    from course_lib.classroom.grading import release
+    """For instructors: grade what was handed in. This runs strangers' code: docs/teaching.md tells how to be safe."""
+    from course_lib.classroom.grading import marks as grade_all
 
-    print(f"To hand out: {release(lesson)}")
+    all_marks = grade_all(lesson)
+    for one in all_marks:
+        print(
+            f"{one.student:24} {one.score:g} of {one.highest:g}" if one.graded else f"{one.student:24} cannot be graded"
+        )
+        for line in one.to_read:
+            print(f"    to read: {line}")
+    print(f"grading/{lesson}.csv has the marks of all {len(all_marks)}, part by part; their pages: grading/feedback/")
+
+
+def slides() -> None:
+    """For instructors: make the lessons' slides, a page each in build/slides/ that opens without a network."""
+    from course_lib.classroom.slides import make_all
+
+    for page in make_all():
+        print(page)
 
 
 def trace(prompt: Annotated[str, typer.Argument(help="The text to send through.")], model: Model = DEFAULT) -> None:
@@ -114,7 +144,7 @@ def _next_line() -> str:
         return ""
 
 
-COMMANDS = (doctor, fetch, workspace, catch_up, homework, trace, chat)
+COMMANDS = (doctor, fetch, workspace, catch_up, homework, marks, slides, trace, chat)
 
 
 def main() -> None:

@@ -34,8 +34,8 @@ def test_every_file_and_command_it_names_is_there():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     from course_lib.__main__ import COMMANDS
 
-    names = {command.__name__ for command in COMMANDS}
-    assert set(re.findall(r"python -m course_lib (\w+)", README)) <= names
+    names = {command.__name__.replace("_", "-") for command in COMMANDS}
+    assert set(re.findall(r"python -m course_lib ([\w-]+)", README)) <= names
 
 
 def test_every_folder_of_the_library_is_in_its_picture():

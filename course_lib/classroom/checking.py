@@ -1,5 +1,6 @@
 """`check`, `hint` and `grade`: a learner's function against the exercise that has its name."""
 
+import dataclasses
 import difflib
 import inspect
 import linecache
@@ -14,6 +15,7 @@ from course_lib.classroom.exercises import exercises
 from course_lib.classroom.guard import MANY_CHARACTERS
 
 CAUGHT_UP = "# filled in by catch-up: the course's own version"
+PATIENCE = 5  # graded functions have so many times as long: a busy machine must not cost marks
 hints_given = Counter()  # in this session, by exercise
 
 
@@ -112,6 +114,7 @@ def grade(function: Callable, part: str | None = None) -> None:
     exercise = _find(function, refuse)
     if part is not None and part not in exercise.checks:
         raise ValueError(f"{exercise.name} has the parts {', '.join(exercise.checks)}, not {part!r}")
+    exercise = dataclasses.replace(exercise, seconds=PATIENCE * exercise.seconds)
     try:
         for _, wrong, _ in attempt(exercise, function, zlib.crc32(f"{exercise.name}, graded".encode()), part):
             if wrong is not None:
