@@ -40,7 +40,7 @@ def trigram(counts: Counts, discounts: Sequence[float]) -> Float[Tensor, "vocab 
 
 def _interpolated(counts: Tensor, shorter: Tensor, discount: float) -> Tensor:
     total = counts.sum(dim=-1, keepdim=True)
-    kinds = (counts > 0).sum(dim=-1, keepdim=True)  # each of them gives up the discount
+    kinds = (counts > 0).to(counts).sum(dim=-1, keepdim=True)  # each of them gives up the discount
     smooth = ((counts - discount).clamp(min=0) + discount * kinds * shorter) / total.clamp(min=1)
     return torch.where(total > 0, smooth, shorter)
 

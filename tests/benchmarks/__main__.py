@@ -140,6 +140,49 @@ def tell_stories(table: Table) -> None:
     table.add_row("20,000 stories of Hill World", f"{taken:.2f} s", "", "", f"{speed:.0f} MB a minute")
 
 
+def train_model(table: Table) -> None:
+    """One training step of a small GPT-2, batch and optimizer included, in the precision that the Trainer picks."""
+    import torch.nn.functional as F
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from course_lib.config import TransformerConfig
+    from course_lib.training.batches import random_batch
+    from course_lib.training.trainer import Trainer
+    from course_lib.transformer_block.transformer import Transformer
+
+    vocab, context, batch, steps = 96, 128, 32, 5
+    shape = dict(d_model=128, n_layers=4, n_heads=4, n_kv_heads=4, d_head=32, d_ff=512)
+    gpt2 = dict(norm="layer_norm", positions="learned", feed_forward="mlp", activation="gelu_tanh", bias=True)
+    model = Transformer(TransformerConfig(vocab_size=vocab, context_length=context, **shape, **gpt2))
+    no_dropout = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    config = GPT2Config(vocab_size=vocab, n_positions=context, n_embd=128, n_layer=4, n_head=4, **no_dropout)
+    peer = GPT2LMHeadModel(config).train()
+    assert sum(p.numel() for p in peer.parameters()) == model.n_parameters()
+
+    tokens = torch.randint(vocab, (100_000,), generator=torch.Generator().manual_seed(0))
+    trainer = Trainer(model, tokens, steps=10_000, batch_size=batch, context_length=context, progress=False)
+    optimizer, generator = torch.optim.AdamW(peer.parameters(), fused=True), torch.Generator().manual_seed(0)
+    precision = trainer.settings["precision"]
+
+    def theirs():
+        for _ in range(steps):
+            inputs, targets = random_batch(tokens, batch, context, generator)
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                error = F.cross_entropy(peer(inputs, use_cache=False).logits.flatten(0, 1), targets.flatten())
+            optimizer.zero_grad()
+            error.backward()
+            torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
+            optimizer.step()
+
+    ours, theirs = best_of(lambda: trainer.run(trainer.step + steps), theirs)
+    what = f"train GPT-2's form, {model.n_parameters() / 1e6:.1f} M, {precision}"
+    per_second = steps * batch * context
+    table.add_row(
+        what, f"{per_second / ours:,.0f} tok/s", "transformers", f"{per_second / theirs:,.0f} tok/s",
+        f"{theirs / ours:.2f} ×",
+    )  # fmt: skip
+
+
 def compare(table: Table, what: str, ours: float, peer: str, theirs: float, unit: str, scale: float) -> None:
     ratio = theirs / ours
     table.add_row(what, f"{ours * scale:.1f} {unit}", peer, f"{theirs * scale:.1f} {unit}", f"{ratio:.2f} ×")
@@ -152,6 +195,7 @@ def main() -> None:
     encode(table)
     train_tokenizer(table)
     tell_stories(table)
+    train_model(table)
     Console().print(table)
 
 
