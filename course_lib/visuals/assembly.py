@@ -71,7 +71,7 @@ def cost_figure(losses: Mapping[str, float], likeliest: Mapping[str, str], usual
     for place, name, style in ((usual, "no slip", "-"), (guessing, "guessing", "--")):
         axes.axvline(place, color=INK, linewidth=1.2, linestyle=style, zorder=0)
         axes.annotate(f"{name}: {place:.2f}", (place, -0.8), xytext=(4, 0), textcoords="offset points", fontsize=9)
-    axes.set(xlim=(0, 1.3 * end), ylim=(len(names) - 0.4, -1.2))
+    axes.set(xlim=(0, 1.36 * end), ylim=(len(names) - 0.4, -1.2))
     axes.set_xlabel("loss a token, in nats; behind it, the likeliest next token")
     figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     return figure

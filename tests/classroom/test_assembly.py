@@ -184,10 +184,18 @@ def test_a_function_that_cannot_be_used_is_left_out(text, name, sentence, assemb
 def test_it_draws_and_stops_as_the_library_does(smollm2):
     made = assemble(smollm2)
     settings = dict(temperature=0.8, top_k=50, top_p=0.95, min_p=0.02, repetition_penalty=1.2, seed=3)
-    assert made.write("Once upon a", 12, **settings) == smollm2.generate("Once upon a", 12, **settings)
-    for stop in ("down", "and the", "nothing of it"):
-        right = smollm2.generate(SENTENCE, 12, temperature=0, stop=stop)
-        assert made.write(SENTENCE, 12, stop=stop) == right
+    assert made.write("Once upon a", 8, **settings) == smollm2.generate("Once upon a", 8, **settings)
+    for stop in ("and the", "hill, but"):
+        right = smollm2.generate(SENTENCE, 5, temperature=0, stop=stop)
+        assert made.write(SENTENCE, 5, stop=stop) == right
+
+
+def test_scores_that_rule_tokens_out_can_be_compared(assembled):
+    text = (
+        "import torch\ndef top_k(logits, k):\n    kept = logits.topk(min(k, logits.shape[-1])).values[..., -1:]\n"
+        "    return logits.masked_fill(logits < kept, -torch.inf)\n"
+    )
+    assert assembled(text).yours == ["top_k"]
 
 
 # ---- other functions, and the table --------------------------------------------------------------
