@@ -167,7 +167,7 @@ def exchange_figure(state: Exchange) -> Figure:
         axes.spines[:].set_visible(False)
         axes.set(xlim=(0, 1), ylim=(SHOWN - 0.5, -0.5), xticks=[])
         axes.tick_params(axis="y", length=0)
-        if said.problem:
+        if not said.likeliest:
             axes.set_yticks([])
             axes.text(0, 2, "nothing", fontsize=10, color=MUTED, va="center")
         else:
