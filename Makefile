@@ -10,7 +10,7 @@ VENV := .venv/bin/python
 START := start.ipynb
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help install lab fetch homework slides test bench notebooks test-matrix
+.PHONY: help install lab fetch homework slides test bench notebooks claims test-matrix
 
 help:
 	@echo "make install   make .venv and install the course; TORCH=cpu, cu130, auto chooses torch's build"
@@ -22,6 +22,7 @@ help:
 	@echo "make test      install, fetch the data, run all tests; TEST_ARGS=… goes to pytest"
 	@echo "make bench     install, fetch the data, measure speed against peers"
 	@echo "make notebooks run the lessons that changed and keep their outputs; ALL=--all runs every one"
+	@echo "make claims    write the claims of all lessons, with their verdicts, into docs/claims.md and README.md"
 	@echo "make test-matrix   the lessons once more, over threads and CPU instructions"
 
 install: .venv/installed
@@ -53,6 +54,10 @@ bench: .venv/installed-test fetch
 # ALL=--all runs those, too, whose code is as it was
 notebooks: .venv/installed-test fetch
 	$(VENV) -m tests.notebooks.execute $(ALL)
+	$(VENV) -m course_lib.classroom.ledger
+
+claims: install
+	$(VENV) -m course_lib.classroom.ledger
 
 # The stored outputs must pass however a machine computes: threads × CPU instructions. native: the machine's best.
 test-matrix: .venv/installed-test fetch

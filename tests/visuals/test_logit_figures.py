@@ -1,0 +1,147 @@
+"""Lesson 10's pictures without a browser: scores that are moved, in numbers, words and drawn; and the figures."""
+
+import math
+import re
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from course_lib.prediction.calibration import calibration
+from course_lib.visuals.logits import (
+    AdjustedFigure,
+    Measured,
+    adjust,
+    adjusted_figure,
+    adjusted_in_words,
+    calibration_figure,
+    loss_split,
+    moving_scores,
+    quality_figure,
+    sources_figure,
+    surprise_figure,
+    without_the_largest_taken_off,
+)
+from course_lib.visuals.style import png
+
+WORDS = ("hill", "road", "lane")
+SCORES = (math.log(80), math.log(16), math.log(4))
+
+
+# ---- numbers and words --------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2), st.floats(-6, 6), st.floats(-200, 200), st.floats(0, 4))
+def test_moved_scores_are_softmaxed(which, raised, added, times):
+    state = adjust(WORDS, SCORES, which, raised, added, times)
+    scores = [times * s + added + (raised if i == which else 0) for i, s in enumerate(SCORES)]
+    assert state.scores == pytest.approx(scores)
+    assert state.after == pytest.approx(torch.tensor(scores, dtype=torch.float64).softmax(0).tolist())
+    assert state.before == pytest.approx((0.8, 0.16, 0.04))
+
+
+def test_what_happens_without_taking_the_largest_off():
+    said = {added: without_the_largest_taken_off(adjust(WORDS, SCORES, added=added)) for added in (0, 100, -200)}
+    assert [text.split(": ")[1] for text in said.values()] == [
+        "the same.",
+        "not a number, for ∞ / ∞.",
+        "not a number, for 0 / 0.",
+    ]
+
+
+def test_the_sentence_says_all_of_it():
+    assert adjusted_in_words(adjust(WORDS, SCORES, which=2, raised=math.log(4))) == (
+        "Scores and probabilities: hill 4.38 → 71.4%, road 2.77 → 14.3%, lane 2.77 → 14.3%. "
+        "Without taking the largest score off first: the same."
+    )
+
+
+def test_what_makes_no_sense_is_refused():
+    with pytest.raises(ValueError, match="which must be from 0 to 2"):
+        adjust(WORDS, SCORES, which=3)
+    with pytest.raises(ValueError, match="same length"):
+        adjust(WORDS, SCORES[:2])
+
+
+# ---- figures ------------------------------------------------------------------------------------
+
+
+def test_the_scores_are_drawn_as_they_are():
+    drawn = AdjustedFigure(WORDS, "$Who$?")
+    drawn.set(adjust(WORDS, SCORES, added=100, times=3))
+    state = adjust(WORDS, SCORES, which=1, raised=2)
+    drawn.set(state)  # nothing of the state before is left
+    assert list(drawn.dots.get_xdata()) == list(state.scores)
+    assert [bar.get_width() for bar in drawn.bars] == list(state.after)
+    assert [bar.get_width() for bar in drawn.pale] == list(state.before)
+    assert drawn.below.get_text().endswith("the same.")
+    picture = drawn.png(state)
+    drawn.png(adjust(WORDS, SCORES, times=0))  # all scores alike: the axis has a width all the same
+    assert drawn.png(state) == picture == AdjustedFigure(WORDS, "$Who$?").png(state)
+    assert png(adjusted_figure(state, "Who pays?"))
+
+
+def test_sources_stand_side_by_side_with_what_is_left():
+    figure = sources_figure({"one": {"hill": 0.72, "road": 0.28}, "other": {"hill": 0.25, "road": 0.25}}, "?")
+    widths = [[bar.get_width() for bar in axes.patches] for axes in figure.axes]
+    assert widths == [pytest.approx([0.72, 0.28, 0]), pytest.approx([0.25, 0.25, 0.5])]
+    assert [t.get_text() for t in figure.axes[0].texts] == ["72.0%", "28.0%", "0.0%"] and png(figure)
+    for sources, message in (
+        ({}, "the same tokens"),
+        ({"a": {"x": 1.0}, "b": {"y": 1.0}}, "the same tokens"),
+        ({"a": {"x": 0.7, "y": 0.7}}, "at most 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sources_figure(sources, "?")
+
+
+def test_surprise_and_loss_show_their_numbers():
+    [axes] = surprise_figure({"hill": 0.72}, "?").axes
+    assert [t.get_text() for t in axes.texts] == ["hill: 0.33"]
+    figure = loss_split({"all alike": 4.39, "ours": 0.9}, 0.81, "?")
+    [axes] = figure.axes
+    assert [t.get_text() for t in axes.texts] == ["4.39 = 0.81 + 3.58", "0.90 = 0.81 + 0.09"] and png(figure)
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.81, 0.81, 3.58, 0.09])
+    with pytest.raises(ValueError, match="at least the floor"):
+        loss_split({"too good": 0.5}, 0.81, "?")
+
+
+def test_calibration_is_a_dot_for_each_bin_with_enough_in_it():
+    said = torch.tensor([0.15] * 20 + [0.75] * 40 + [0.95] * 5)
+    one = calibration(said, torch.arange(65) % 4 > 0)
+    figure = calibration_figure({"one": one, "again": one}, "?", fewest=10)
+    dots = figure.axes[0].collections[0].get_offsets()
+    assert dots.tolist() == [pytest.approx([0.15, 0.75]), pytest.approx([0.75, 0.75])] and png(figure)
+
+
+def test_quality_has_a_panel_for_each_measure():
+    line = [Measured("25 steps", 1.9, (0.1, 220)), Measured("600 steps", 0.1, (0.8, 190))]
+    figure = quality_figure({"stages": line}, {"allowed": None, "different": 180}, "?", shown=["25 steps"])
+    assert [list(axes.lines[0].get_ydata()) for axes in figure.axes] == [[0.1, 0.8], [220, 190]]
+    assert [[t.get_text() for t in axes.texts] for axes in figure.axes] == [["25 steps"], ["25 steps", "the truth"]]
+    assert png(figure)
+
+
+# ---- the widget ---------------------------------------------------------------------------------
+
+
+def test_the_widget_answers_each_control():
+    which, raise_row, add_row, times_row, picture, words = moving_scores(WORDS, SCORES).children
+    seen = [picture.value]
+
+    def now():
+        seen.append(picture.value)
+        return words.value
+
+    assert "hill 4.38 → 80.0%" in words.value
+    raise_row.children[1].value = 2
+    assert "hill 6.38" in now()
+    which.value = 2
+    assert "lane 3.39" in now() and "hill 4.38" in words.value
+    add_row.children[1].value = 100
+    assert "∞ / ∞" in now()
+    times_row.children[1].value = 0
+    assert "hill 100.00" in now()
+    assert len(set(seen)) == 5 and re.search(r'<img alt="Scores and probabilities: hill', picture.value)
