@@ -14,28 +14,27 @@ def test_a_piece_and_its_version_can_be_chosen_and_the_prompt_changed(tmp_path):
     small = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata={"kernelspec": PYTHON})
     nbformat.write(small, tmp_path / "pieces.ipynb")
     with opened(tmp_path / "pieces.ipynb") as lesson:
-        box = lesson.page.get_by_label("piece", exact=True)
-        box.wait_for(timeout=60_000)
         cell = lesson.cell(lesson.page.get_by_text("version", exact=True))
-        lesson.wait_until_still(cell)
-        before = lesson.seen(cell)
-        assert "After “The dog ran up the”: ␣hill 23.8%" in before.text
 
+        def said(text):  # the model runs for a second or more: until then the cell stands still, too
+            cell.get_by_role("status").filter(has_text=text).wait_for(timeout=60_000)
+            lesson.wait_until_still(cell)
+            return lesson.seen(cell)
+
+        before = said("After “The dog ran up the”: ␣hill 23.8%")
         version = cell.get_by_label("version", exact=True)
         version.select_option("it bends by GELU: silu(z) is z · sigmoid(z)")
-        lesson.wait_until_still(cell)
-        broken = lesson.seen(cell)
-        assert "with a slip in swiglu (it bends by GELU" in broken.text and broken.pictures != before.pictures
+        broken = said("with a slip in swiglu (it bends by GELU")
+        assert broken.pictures != before.pictures
 
         cell.get_by_label("piece", exact=True).select_option("causal_mask")
-        lesson.wait_until_still(cell)
+        said("After “The dog ran up the”: ␣hill 23.8%")
         version.select_option("a query sees one token too many, the one right after it")
+        said("with a slip in causal_mask")
         field = cell.get_by_label("prompt", exact=True)
         field.fill("Once upon a")
         field.press("Enter")
-        lesson.wait_until_still(cell)
-        text = lesson.seen(cell).text
-        assert "After “Once upon a” with a slip in causal_mask" in text
+        said("After “Once upon a” with a slip in causal_mask")
         assert "with a slip in causal_mask" in cell.get_by_role("img").get_attribute("alt")
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         cell.locator(".jp-Cell-outputArea").screenshot(path=SCREENSHOTS / "pieces.png")
