@@ -18,11 +18,13 @@ def whole(low, high, random):
 
 def square(mask, random):
     """as many keys as queries: each sees itself and those before it"""
+    truth_values(mask, random)
     mask.compare([(2, 2), (3, 3), (1, 1), (n := whole(4, 9, random), n)])
 
 
 def after_a_cache(mask, random):
     """queries after earlier keys: they are the last ones, and a single one sees every key"""
+    truth_values(mask, random)
     n = whole(2, 5, random)
     mask.compare([(1, 3), (2, 4), (3, 4), (1, whole(5, 20, random)), (n, n + whole(3, 9, random))])
 
@@ -30,7 +32,9 @@ def after_a_cache(mask, random):
 def truth_values(mask, random):
     """True and False"""
     answer = mask.answer(2, 3)
-    if isinstance(answer, torch.Tensor) and answer.dtype != torch.bool:
+    if not isinstance(answer, torch.Tensor):
+        mask.compare([(2, 3)])  # says what it is instead
+    if answer.dtype != torch.bool:
         kind = str(answer.dtype).removeprefix("torch.")
         raise Wrong(f"it returns numbers of type {kind}: True and False (torch.bool) are asked for", describe(answer))
 
@@ -72,6 +76,14 @@ def case(random, n_query, n_key, d, mask, front=()):
     return query, key, value, mask
 
 
+def by_hand(*mask):
+    """A case small enough to check with a pencil: a row of the mask for each query, of which √d_head = 2."""
+    query = torch.tensor([[2.0, 1, 0, 1], [0, 2, 1, 0]])[: len(mask)]
+    key = torch.tensor([[1.0, 0, 0, 0], [0, 2, 1, 2], [1, 1, 0, 0]])[: len(mask[0])]
+    value = torch.tensor([[4.0, 0, 0, 8], [0, 4, 8, 0], [8, 8, 0, 0]])[: len(mask[0])]
+    return query, key, value, torch.tensor(mask, dtype=torch.bool)
+
+
 def causal(n_query, n_key):
     return ones(n_query, n_key).tril(n_key - n_query)
 
@@ -92,17 +104,19 @@ def mixed_alone(attend, random):
 def one_head(attend, random):
     """one head, and every query may look at every key"""
     sizes = ((1, 2, 4), (2, 3, 5), (4, 6, 16), (7, 5, 3))
-    attend.compare([case(random, q, k, d, ones(q, k)) for q, k, d in sizes])
+    attend.compare([by_hand([1, 1]), *(case(random, q, k, d, ones(q, k)) for q, k, d in sizes)])
 
 
 def with_a_causal_mask(attend, random):
     """closed keys get no weight, and the open ones share it all"""
-    attend.compare([case(random, q, k, d, causal(q, k)) for q, k, d in ((2, 2, 4), (3, 5, 6), (6, 6, 8))])
+    sizes = ((2, 2, 4), (3, 5, 6), (6, 6, 8))
+    attend.compare([by_hand([1, 0], [1, 1]), *(case(random, q, k, d, causal(q, k)) for q, k, d in sizes)])
 
 
 def with_any_mask(attend, random):
     """any mask will do, not only the causal one"""
-    attend.compare([case(random, q, k, d, holes(random, q, k)) for q, k, d in ((2, 4, 3), (5, 6, 8))])
+    cases = [case(random, q, k, d, holes(random, q, k)) for q, k, d in ((2, 4, 3), (5, 6, 8))]
+    attend.compare([by_hand([1, 0, 1], [0, 1, 1]), *cases])
 
 
 def many_heads(attend, random):
@@ -122,7 +136,7 @@ def nothing_to_look_at(attend, random):
     mask[whole(0, 2, random)] = False
     many = holes(random, 2, 1, 3, 5)
     many[1, 0, 0] = False
-    attend.compare([case(random, 3, 4, 5, mask), case(random, 3, 5, 4, many, (2, 3))])
+    attend.compare([by_hand([0, 0], [1, 0]), case(random, 3, 4, 5, mask), case(random, 3, 5, 4, many, (2, 3))])
 
 
 def by(divide=math.sqrt, of=lambda q, k: q.shape[-1], closed=-torch.inf, dim=-1, after=None, weigh=None):
@@ -187,6 +201,7 @@ ATTENTION_MISTAKES = {
     ),
     "rows do not sum to 1: softmax runs over the queries, and each *query* shares out 1 (dim=-1)": by(dim=-2),
     "softmax runs over the first dimension: over the keys, the last one, is asked for": by(dim=0),
+    "softmax runs over dimension 1, which are the keys for one head alone: they are the last one, dim=-1": by(dim=1),
     "there is no softmax: scores are not shares": no_softmax,
     "it divides the weights by √d_head: divide the scores, before softmax": scaled_after,
     "it takes the best key alone: softmax gives every open key a share": best_alone,

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from course_lib.classroom.exercise import Exercise
+from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.transformer_block import normalization
 
 EPS = 1e-5
@@ -248,6 +248,9 @@ RMS_NORM = Exercise(
             lambda x, eps: x.abs().mean(-1, keepdim=True) + eps
         ),
         "it divides by the mean square: by its root": scaled(lambda x, eps: x.pow(2).mean(-1, keepdim=True) + eps),
+        "it squares the mean: square every number first, then take the mean": scaled(
+            lambda x, eps: (x.mean(-1, keepdim=True).pow(2) + eps).sqrt()
+        ),
         "it multiplies by the root of the mean square: divide": scaled(lambda x, eps: 1 / root_mean_square(x, eps)),
         "eps is added after the root: it belongs under it, to the mean square": scaled(
             lambda x, eps: x.pow(2).mean(-1, keepdim=True).sqrt() + eps
@@ -412,11 +415,18 @@ def at_zero(value):
     return formula
 
 
+def but_nan_at_first_zero(layers):
+    first, last = length(layers[0]), length(layers[-1])
+    return first / last if first > 0 and last > 0 else math.nan
+
+
 def two_layers(ratio, random):
     """the first gradient's length over the last one's"""
     two, three, four = torch.tensor([3.0, -4.0]), torch.tensor([2.0, -3.0, 6.0]), torch.tensor([1.0, 5.0, 5.0, -7.0])
     k = torch.randint(2, 9, (), generator=random)
     ratio.compare([([k * two, three],), ([four, k * two],), ([k * three, four],)])
+    if isinstance(answer := ratio.answer([two, three]), torch.Tensor):
+        raise Wrong("it returns a tensor: one float is asked for, and `.item()` makes one of it", repr(answer))
 
 
 def many_layers(ratio, random):
@@ -465,6 +475,7 @@ GRADIENT_RATIO = Exercise(
     oracle=lambda layers: ratio_of(lambda g: g[0], lambda g: g[-1], layers),
     checks={"ratio": (two_layers, many_layers), "small": (vanished, nothing_entered, tiny)},
     mistakes={
+        "it gives NaN where the *first* length is 0, too: nothing arrived, so the answer is 0": but_nan_at_first_zero,
         "it is upside down: the first layer's length over the last one's": lambda g: ratio_of(
             lambda g: g[-1], lambda g: g[0], g
         ),

@@ -69,9 +69,7 @@ GELU = Exercise(
         "it gives x · erf(x/√2): Φ(x) is (1 + erf(x/√2)) / 2": lambda x: x * torch.erf(x / math.sqrt(2)),
         "it gives half of x · erf(x/√2): the 1 in (1 + erf) is missing": lambda x: x * torch.erf(x / math.sqrt(2)) / 2,
         "it takes erf(x): erf(x / √2) is asked for": lambda x: x * 0.5 * (1 + torch.erf(x)),
-        "it takes erf(x/2): the root is of the 2, not of nothing; divide by √2": lambda x: (
-            x * 0.5 * (1 + torch.erf(x / 2))
-        ),
+        "it takes erf(x/2): divide by √2, not by 2": lambda x: x * 0.5 * (1 + torch.erf(x / 2)),
         "it takes erf(x · √2): divide by √2": lambda x: x * 0.5 * (1 + torch.erf(x * math.sqrt(2))),
         "it is ReLU, with a corner at 0: GELU bends smoothly, gelu(-1) is -0.159": torch.relu,
         "it is SiLU, x · sigmoid(x): GELU multiplies x by Φ(x)": F.silu,
@@ -253,6 +251,15 @@ FEED_FORWARD_PARAMETERS = Exercise(
         "it takes one bias for each number that goes in: there is one for each that comes out": (
             lambda d, f, g, b, n=1: count(d, f, g, False, n) + n * b * ((2 if g else 1) * d + f)
         ),
+        "it gives every product a bias of d_ff numbers: the one on the way down puts out d_model": (
+            lambda d, f, g, b, n=1: count(d, f, g, False, n) + n * b * (3 if g else 2) * f
+        ),
+        "it counts one expert and the router: all n_experts have numbers of their own": (
+            lambda d, f, g, b, n=1: count(d, f, g, b) + n * d * (n > 1)
+        ),
+        "its router has d_ff scores: it has one for each expert, d_model · n_experts numbers": (
+            lambda d, f, g, b, n=1: n * count(d, f, g, b) + d * f * (n > 1)
+        ),
         "it counts one expert, whatever n_experts is": lambda d, f, g, b, n=1: count(d, f, g, b),
         "the router is missing: one score for each expert, d_model · n_experts numbers": (
             lambda d, f, g, b, n=1: n * count(d, f, g, b)
@@ -406,6 +413,12 @@ ROUTE_TOP_K = Exercise(
         ),
         "its softmax runs over dimension 1, which with several texts is the position: the experts stand in the last": (
             lambda s, k: (s.gather(-1, route(s, k)[1]).softmax(1), route(s, k)[1])
+        ),
+        "`[:, :k]` cuts the second dimension, which with several texts is the position: `[..., :k]` cuts the last": (
+            lambda s, k: (
+                s.sort(dim=-1, descending=True, stable=True)[0][:, :k].softmax(-1),
+                s.sort(dim=-1, descending=True, stable=True)[1][:, :k],
+            )
         ),
         "it numbers the experts from 1: the first is 0": lambda s, k: (route(s, k)[0], route(s, k)[1] + 1),
         "it always sends to the first k experts": lambda s, k: (

@@ -147,6 +147,11 @@ def twice_the_first(x, one, two, attend, feed):
     return x + feed(one(x))
 
 
+def attentions_copy(x, one, two, attend, feed):
+    y = one(x)
+    return x + attend(y) + feed(y)
+
+
 def first_norm_missing(x, one, two, attend, feed):
     x = x + attend(x)
     return x + feed(two(x))
@@ -234,6 +239,7 @@ BLOCK_FORWARD = Exercise(
         "the feed-forward part comes first: attention does": wired(other_first),
         "the two norms' weights are exchanged": wired(swapped_norms),
         "the feed-forward part reads through attention's norm: it has weights of its own": wired(twice_the_first),
+        "the feed-forward part reads the copy that was made for attention: normalize the new x": wired(attentions_copy),
         "attention reads the stream without a norm": wired(first_norm_missing),
         "the feed-forward part reads the stream without a norm": wired(second_norm_missing),
         "gate and up are exchanged: silu bends the gate": slip(inside=lambda gate, up: gate * F.silu(up)),
@@ -351,6 +357,9 @@ TRANSFORMER_PARAMETERS = Exercise(
         "keys and values are counted for a single head: they have n_kv_heads": but(keys=lambda h, k: 1),
         "it takes d_model / n_heads for a head's width: d_head is given, and need not be that": (
             lambda v, d, n, h, k, w, f, tied: parameters(v, d, n, h, k, d // h, f, tied)
+        ),
+        "its query and output matrices are d_model × d_model: all heads together are n_heads · d_head wide": (
+            lambda v, d, n, h, k, w, f, tied: parameters(v, d, n, h, k, w, f, tied) + 2 * n * d * (d - h * w)
         ),
         "the norms are missing: two a block and one at the end, d_model numbers each": but(norms=0, final=0),
         "the final norm is missing": but(final=0),

@@ -174,6 +174,11 @@ def over_batch(query, key, value, mask):
     return weights.masked_fill(~mask, 0) @ value
 
 
+@attention.wrong("which are the keys for one head alone")
+def over_dimension_1(query, key, value, mask):
+    return scores_of(query, key).masked_fill(~mask, -torch.inf).softmax(1).masked_fill(~mask, 0) @ value
+
+
 @attention.wrong("there is no softmax")
 def raw_scores(query, key, value, mask):
     return scores_of(query, key).masked_fill(~mask, 0) @ value

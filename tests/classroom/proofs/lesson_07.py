@@ -193,6 +193,11 @@ def root_forgotten(x, weight, eps):
     return x / ((x * x).mean(-1, keepdim=True) + eps) * weight
 
 
+@rms_norm.wrong("it squares the mean")
+def mean_squared(x, weight, eps):
+    return x / (x.mean(-1, keepdim=True) ** 2 + eps).sqrt() * weight
+
+
 @rms_norm.wrong("it multiplies by the root")
 def sqrt_for_rsqrt(x, weight, eps):
     return x * torch.sqrt((x * x).mean(-1, keepdim=True) + eps) * weight
@@ -439,6 +444,18 @@ def counts_from_one(gradients):
 def zero_for_nothing(gradients):
     first, last = (gradients[i].double().norm().item() for i in (0, -1))
     return first / last if last else 0.0
+
+
+@gradient_ratio.wrong("NaN where the *first* length is 0")
+def nan_for_any_zero(gradients):
+    first, last = (gradients[i].double().norm().item() for i in (0, -1))
+    return math.nan if first == 0 or last == 0 else first / last
+
+
+@gradient_ratio.wrong("one float is asked for")
+def a_tensor(gradients):
+    first, last = (gradients[i].double().norm() for i in (0, -1))
+    return first / last if last > 0 else torch.tensor(math.nan)
 
 
 @gradient_ratio.wrong("gives infinity")

@@ -269,7 +269,22 @@ def bias_of_what_goes_in(d, f, gated, bias, n=1):
     return n * ((2 + gated) * d * f + bias * ((1 + gated) * d + f)) + (n > 1) * n * d
 
 
-@size.wrong("it counts one expert")
+@size.wrong("every product a bias of d_ff numbers")
+def bias_of_d_ff(d, f, gated, bias, n=1):
+    return n * (2 + gated) * (d * f + bias * f) + (n > 1) * n * d
+
+
+@size.wrong("it counts one expert and the router")
+def one_expert_and_the_router(d, f, gated, bias, n=1):
+    return matrix_by_matrix(d, f, gated, bias) + (n > 1) * n * d
+
+
+@size.wrong("its router has d_ff scores")
+def router_into_the_network(d, f, gated, bias, n=1):
+    return n * matrix_by_matrix(d, f, gated, bias) + (n > 1) * d * f
+
+
+@size.wrong("it counts one expert, whatever")
 def one_expert(d, f, gated, bias, n=1):
     return matrix_by_matrix(d, f, gated, bias)
 
@@ -405,7 +420,7 @@ def softmax_over_tokens(scores, k):
     return best.softmax(0), experts
 
 
-@route.wrong("the experts stand in the last")
+@route.wrong("its softmax runs over dimension 1")
 def softmax_over_one(scores, k):
     best, experts = scores.topk(k)
     return best.softmax(1), experts
@@ -415,6 +430,12 @@ def softmax_over_one(scores, k):
 def tokens_for_an_expert(scores, k):
     best, experts = scores.topk(k, 0)
     return best.softmax(0), experts
+
+
+@route.wrong("cuts the second dimension")
+def cut_in_the_second(scores, k):
+    best, experts = scores.sort(dim=-1, descending=True, stable=True)
+    return best[:, :k].softmax(-1), experts[:, :k]
 
 
 @route.wrong("the first is 0")

@@ -89,6 +89,16 @@ def think(y, w):
     return F.linear(F.silu(gate) * up, w["feed_forward.down.weight"])
 
 
+@block_forward.wrong("the copy that was made for attention")
+def one_copy_for_both(x, weights, angles, n_heads, n_kv_heads, eps=1e-5):
+    y = rms_norm(x, weights["attention_norm.weight"], eps)
+    feed_forward = {name: tensor for name, tensor in weights.items() if name.startswith("feed_forward.")}
+    quiet = {name: torch.zeros_like(tensor) for name, tensor in feed_forward.items()}
+    x = in_two_halves(x, weights | quiet, angles, n_heads, n_kv_heads, eps)
+    gate, up = (F.linear(y, weights[f"feed_forward.{name}.weight"]) for name in ("gate", "up"))
+    return x + F.linear(F.silu(gate) * up, weights["feed_forward.down.weight"])
+
+
 @block_forward.wrong("attention's result takes the stream's place")
 def no_first_residual(x, weights, angles, n_heads, n_kv_heads, eps=1e-5):
     x = look(rms_norm(x, weights["attention_norm.weight"], eps), weights, angles, n_heads, n_kv_heads)
@@ -323,6 +333,13 @@ def multi_head(vocab_size, d_model, n_layers, n_heads, n_kv_heads, d_head, d_ff,
 @transformer_parameters.wrong("it takes d_model / n_heads for a head's width")
 def square_attention(vocab_size, d_model, n_layers, n_heads, n_kv_heads, d_head, d_ff, tied):
     return part_by_part(vocab_size, d_model, n_layers, n_heads, n_kv_heads, d_model // n_heads, d_ff, tied)
+
+
+@transformer_parameters.wrong("all heads together are n_heads · d_head wide")
+def square_query_and_output(vocab_size, d_model, n_layers, n_heads, n_kv_heads, d_head, d_ff, tied):
+    attention = 2 * d_model**2 + 2 * d_model * n_kv_heads * d_head
+    block = attention + 3 * d_model * d_ff + 2 * d_model
+    return vocab_size * d_model * (2 - tied) + n_layers * block + d_model
 
 
 @transformer_parameters.wrong("the norms are missing")
