@@ -266,14 +266,6 @@ def perplexity(texts):
     return power(math.e, mean(surprises(texts)))
 
 
-def product(texts):
-    """Of the probabilities; says nothing where it is 0, which ends in an error."""
-    found = math.prod(tokens_of(texts))
-    if found == 0:
-        raise IndexError
-    return found
-
-
 PERPLEXITY_MISTAKES = {
     "it gives the mean surprise: e to the power of it is asked for": lambda t: mean(surprises(t)),
     "it gives bits: e to the power of the mean surprise in nats is asked for": lambda t: (
@@ -286,7 +278,9 @@ PERPLEXITY_MISTAKES = {
     "it mixes two logarithms: log2 goes with 2 to the power of it, ln with e to the power of it": lambda t: power(
         math.e, mean(surprises(t)) / math.log(2)
     ),
-    "it takes e to the power of the sum: of the mean is asked for": lambda t: power(math.e, sum(surprises(t))),
+    "it takes e to the power of the sum, which is 1 / the product: of the mean is asked for": lambda t: power(
+        math.e, sum(surprises(t))
+    ),
     "it takes the mean of 1 / p: e to the power of the mean of −ln p is asked for": lambda t: mean(
         [math.inf if p == 0 else 1 / p for p in tokens_of(t)]
     ),
@@ -302,7 +296,6 @@ PERPLEXITY_MISTAKES = {
     ),
     "it takes the first text alone: all of them together are asked for": lambda t: perplexity(t[:1]),
     "it takes the last text alone: all of them together are asked for": lambda t: perplexity(t[-1:]),
-    "it takes 1 / the product of all probabilities: the root is missing": lambda t: 1 / product(t),
     "it leaves out what had the probability 0: that makes the perplexity infinite": lambda t: math.exp(
         mean([-math.log(p) for p in tokens_of(t) if p > 0])
     ),

@@ -378,11 +378,6 @@ def last(texts):
     return answer
 
 
-@perplexity.wrong("the root is missing")
-def no_root(texts):
-    return 1 / math.prod(flat(texts))
-
-
 @perplexity.wrong("multiply to 0")
 def root_of_product(texts):
     every = flat(texts)
