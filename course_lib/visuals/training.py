@@ -117,9 +117,15 @@ LOOKS = (
 
 @course_style()
 def curves_figure(
-    lines: Mapping[str, Sequence[float]], title: str, x: str, y: str, mark: tuple[str, float] | None = None
+    lines: Mapping[str, Sequence[float] | Mapping[int, float]],
+    title: str,
+    x: str,
+    y: str,
+    mark: tuple[str, float] | None = None,
 ) -> Figure:
-    """Up to four named curves over the steps of a training. `mark`: a level to hold them against, and what it is.
+    """Up to four named curves over the steps of a training: a value for each step from 1, or {step: value}.
+
+    `mark`: a level to hold them against, and what it is.
 
     Raises:
         ValueError: there are none, or more than four.
@@ -129,8 +135,9 @@ def curves_figure(
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.add_subplot()
     for (name, values), look in zip(lines.items(), LOOKS, strict=False):
-        n = len(values)
-        axes.plot(range(1, n + 1), values, label=prose(name), markevery=max(1, n // 6), markersize=5, **look)
+        points = values if isinstance(values, Mapping) else dict(enumerate(values, 1))
+        every = max(1, len(points) // 6)
+        axes.plot(list(points), list(points.values()), label=prose(name), markevery=every, markersize=5, **look)
     if mark is not None:
         axes.axhline(mark[1], color=MUTED, linestyle="--", linewidth=1.2, zorder=0)
         right = (1, mark[1])

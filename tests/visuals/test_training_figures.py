@@ -28,6 +28,8 @@ def test_curves_stand_beside_each_other_and_a_level():
     assert [list(line.get_ydata()) for line in axes.lines[:2]] == [[3, 2, 1], [3, 1, 0.5]]
     assert list(axes.lines[0].get_xdata()) == [1, 2, 3] and axes.lines[2].get_ydata()[0] == 0.8
     assert [text.get_text() for text in axes.texts] == ["the floor, 0.80"] and png(figure)
+    [line] = curves_figure({"sometimes": {0: 3.0, 100: 2.0}}, "?", "step", "bits").axes[0].lines
+    assert list(line.get_xdata()) == [0, 100] and list(line.get_ydata()) == [3, 2]
     with pytest.raises(ValueError, match="from 1 to 4 curves, got 5"):
         curves_figure({str(i): [1.0] for i in range(5)}, "?", "step", "loss")
 
