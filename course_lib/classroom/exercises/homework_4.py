@@ -1,7 +1,6 @@
 """Final homework: from the bytes of SmolLM2's file to an answer, by functions that the learner writes."""
 
 import functools
-from itertools import pairwise
 
 import torch
 from torch.nn.functional import gelu
@@ -700,7 +699,8 @@ MODEL_SCORES = Exercise(
         "attention's first step is missing: it reads the normalized rows": but_model(norm=lambda x, weight, eps: x),
         "keys and values are swapped": but_model(renamed={"key": "attn_v.weight", "value": "attn_k.weight"}),
     }
-    | {sentence: but_model(**slips) for sentence, slips in SLIPS_OF_ATTENTION.items()},
+    # one that makes NaN makes nothing else in a stack, and that has a sentence of its own
+    | {sentence: but_model(**slips) for sentence, slips in SLIPS_OF_ATTENTION.items() if "NaN" not in sentence},
     hints=(
         "Look-up, then for each layer the two halves, then the last norm and the table at the exit. Your functions of "
         "the parts before may be called: a half that is right is right here, too.",
@@ -851,12 +851,9 @@ def off_by_rows(one, other):
     return share.nan_to_num(nan=torch.inf).max()
 
 
-def finding(off=off_by_rows, pick=lambda faults, offs: faults[0] if faults else None, step=None):
+def finding(off=off_by_rows, pick=lambda faults, offs: faults[0] if faults else None):
     def answer(readings, reference, tolerance):
         offs = {name: off(tensor, reference[name]) for name, tensor in readings.items()}
-        if step:
-            values = [torch.zeros(()), *offs.values()]
-            offs = dict(zip(offs, (step(before, now) for before, now in pairwise(values)), strict=True))
         return pick([name for name, value in offs.items() if value > tolerance], offs)
 
     return answer
@@ -991,9 +988,6 @@ FIND_FAULT = Exercise(
         ),
         "it wants every number the same: rounding differs, and the tolerance allows for that": finding(
             off=lambda one, other: torch.tensor(0.0 if torch.equal(one, other) else torch.inf)
-        ),
-        "it asks where a stage is off by more than the one before: a first fault may be the smallest": finding(
-            pick=lambda faults, offs: None, step=lambda before, now: now - before
         ),
     },
     hints=(

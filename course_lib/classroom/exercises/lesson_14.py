@@ -270,13 +270,14 @@ def whole_model(
 
     Deep ones add less in each block, else right answers drift apart in their last digits. `silent`: they add nothing.
     """
-    vocab, strength = 2 * d_model + 1, 0.0 if silent else 0.7 * n_layers**-0.5
-    weights = {"token_embedding.weight": torch.randn(vocab, d_model, generator=random) / 2}
+    vocab, strength = 2 * d_model + 1, 0.0 if silent else 0.4 * n_layers**-0.5
+    size = 2.0 if silent else 0.5  # long rows, so that eps tells nothing where a row is only scaled
+    weights = {"token_embedding.weight": size * torch.randn(vocab, d_model, generator=random)}
     for layer in range(n_layers):
         for name, tensor in lesson_09.tensors(random, d_model, n_heads, n_kv_heads, d_head, d_ff).items():
             adds = name in ("attention.output.weight", "feed_forward.down.weight")
             weights[f"blocks.{layer}.{name}"] = strength * tensor if adds else tensor
-    weights["final_norm.weight"] = 0.5 + 2 * torch.rand(d_model, generator=random)
+    weights["final_norm.weight"] = (0.5 + 2 * torch.rand(d_model, generator=random)) / 4  # scores of about 1
     sizes = dict(n_layers=n_layers, n_heads=n_heads, n_kv_heads=n_kv_heads, d_head=d_head) | dict(theta=20.0, eps=1e-5)
     ids = torch.stack([torch.randperm(vocab, generator=random)[:n] for _ in range(batch)])
     return ids, weights, sizes | given, block
