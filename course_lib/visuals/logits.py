@@ -149,7 +149,7 @@ def calibration_figure(measured: Mapping[str, Calibration], title: str, fewest: 
         said, came, count = (values[enough].numpy() for values in (one.said, one.came, one.count))
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", zorder=0)
         axes.plot(said, came, color=BLUE.strong, linewidth=1)
-        axes.scatter(said, came, s=12 + 150 * count / count.max(), color=BLUE.strong)
+        axes.scatter(said, came, s=12 + 150 * count / count.max(), color=BLUE.strong, clip_on=False)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
