@@ -242,6 +242,9 @@ def describe(value: Any) -> str:
         return text if len(text) <= 200 else f"<{_name(dict(value))[2:]} of {len(value)}>"
     if inspect.isfunction(value):
         return value.__name__
+    if type(value) in (list, tuple) and any(isinstance(item, Tensor | Callable | list | tuple) for item in value):
+        text = ("[%s]" if type(value) is list else "(%s)") % ", ".join(map(describe, value))
+        return text if len(text) <= 200 else text[:200] + " …"
     text = repr(_rounded(value)) if type(value) in (int, float, bool, str, bytes, list, tuple) else _name(value)
     return "None" if value is None else text if len(text) <= 200 else text[:200] + " …"
 

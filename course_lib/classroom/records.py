@@ -10,6 +10,7 @@ from course_lib.classroom.location import workspace_folder
 HOMEWORK_NAMES = {
     "hw1": "homework: input processing",
     "hw2": "homework: the transformer block",
+    "hw3": "homework: prediction and generation",
     "hw4": "final homework: your LLM",
 }
 done_here = set()  # in this session, for when there is no workspace

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -13,13 +14,13 @@ import torch
 from classroom.proofs import called, proofs
 
 from course_lib.classroom import grade
-from course_lib.classroom.exercises import exercises, homework_1, homework_2
+from course_lib.classroom.exercises import exercises, homework_1, homework_2, homework_3
 from course_lib.classroom.grading import release
 from course_lib.classroom.workspace import LESSONS, ROOT, learners_version
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.bpe_training import train_bpe
 from course_lib.input_processing.patterns import split_words
-from course_lib.input_processing.positions import rotation_angles
+from course_lib.input_processing.positions import rotate, rotation_angles
 from course_lib.interpretation.heads import induction_scores
 from course_lib.pretrained.model_shape import count_active_parameters
 from course_lib.pretrained.names import GGUF, translate
@@ -27,7 +28,7 @@ from course_lib.pretrained.zoo import ZOO
 from course_lib.transformer_block.attention import causal_mask
 from course_lib.transformer_block.block import Block
 
-NAMES = ["hw1_input_processing", "hw2_transformer_block", "hw4_your_llm"]
+NAMES = ["hw1_input_processing", "hw2_transformer_block", "hw3_prediction_and_generation", "hw4_your_llm"]
 STUB = "    # YOUR CODE HERE\n    raise NotImplementedError()"
 
 # the first wrong answer of each function in tests/classroom/proofs, as a learner writes it into the cell
@@ -136,6 +137,89 @@ WRONG = {
     )""",
     "repaired_block": """
     return broken_block(x, weights, n_heads, n_kv_heads, turn)""",
+    "step_gradient": """
+    own = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
+    for piece in pieces:
+        total, n = loss(own, piece)
+        (total / n / len(pieces)).backward()
+    torch.nn.utils.clip_grad_norm_(own.values(), longest)
+    return {name: weight.grad for name, weight in own.items()}""",
+    "train_to_floor": """
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    for step in range(budget // (16 * context)):
+        rows = tokens[torch.randint(len(tokens) - context, (16, 1)) + torch.arange(context + 1)]
+        cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten()).backward()
+        optimizer.step()
+    return model""",
+    "count_penalties": """
+    scores = logits.clone()
+    scores[ids] -= frequency
+    scores[ids] -= presence
+    return scores""",
+    "forbid_repeats": """
+    text, scores = ids.tolist(), logits.clone()
+    for i in range(len(text) - n):
+        if text[i : i + n] == text[-n:]:
+            scores[text[i + n]] = -math.inf
+    return scores""",
+    "typical_tokens": """
+    p = logits.softmax(-1)
+    order = (-p.log() + (p * p.log()).nansum()).argsort(stable=True)
+    kept = order[p[order].cumsum(-1) - p[order] < mass]
+    scores = torch.full_like(logits, -math.inf)
+    scores[kept] = logits[kept]
+    return scores""",
+    "top_n_sigma": """
+    finite = logits[logits.isfinite()]
+    return logits.masked_fill(logits < finite.mean() - n * finite.std(correction=0), -math.inf)""",
+    "mirostat_step": """
+    closed = -logits.log_softmax(-1) > mu
+    closed[logits.argmax()] = False
+    left = logits.masked_fill(closed, -math.inf)
+    id = draw(left)
+    return id, mu - eta * (-left.log_softmax(-1)[id].item() - tau)""",
+    "run_with_cache": """
+    x, longer = model["embed"](ids), []
+    for number, (read, write) in enumerate(model["layers"]):
+        query, key, value = read(x)
+        query, key = (model["turn"](rows, torch.arange(len(ids))) for rows in (query, key))
+        if cache:
+            key, value = (torch.cat(pair, dim=1) for pair in zip(cache[number], (key, value)))
+        longer.append((key, value))
+        scores = query @ key.mT / query.shape[-1] ** 0.5
+        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1 + key.shape[1] - len(ids))
+        x = write(x, scores.masked_fill(hidden, -math.inf).softmax(-1) @ value)
+    return model["unembed"](x), longer""",
+    "where_it_stops": """
+    text = ""
+    for count, id in enumerate(ids, 1):
+        if id in end_ids:
+            return text, "end"
+        for stop in sorted(stops, key=len, reverse=True):
+            if stop in pieces[id]:
+                return text + pieces[id].split(stop)[0], "stop"
+        text += pieces[id]
+        for m in range(1, count // 3 + 1):
+            if 3 * m >= loop and ids[count - 3 * m : count] == ids[count - m : count] * 3:
+                return text, "loop"
+        if count == longest:
+            return text, "length"
+    return text, None""",
+    "paired_study": """
+    def grams(ids):
+        return [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+
+    def repeated(texts):
+        found = [gram for ids in texts for gram in grams(ids)]
+        return 1 - len(set(found)) / len(found) if found else 0.0
+
+    one, other = repeated(before), repeated(after)
+    apart = [repeated([b]) - repeated([a]) for a, b in zip(before, after)]
+    error = statistics.stdev(apart) / len(apart) ** 0.5
+    mean = other - one
+    verdict = "less" if mean < -2 * error else "more" if mean > 2 * error else "open"
+    return {"before": one, "after": other, "difference": mean, "error": error, "verdict": verdict}""",
     "unpack_q4_1": """
     step, smallest = raw[:, :4].contiguous().view(torch.float16).float().split(1, dim=1)
     packed = raw[:, 4:]
@@ -217,6 +301,7 @@ AT_MOST |= {"chat_ids": 6, "model_scores": 14}
 RIGHT_PARTS = {  # of the answers above
     "hw1": {"best_pair_ties", "encode_text_merges"},
     "hw2": {"count_by_shape_mixture"},
+    "hw3": set(),
     "hw4": {"chat_ids_layout"},
 }
 
@@ -464,3 +549,138 @@ def test_every_layer_of_smollm2_agrees_and_no_slip_of_attention_does():
         assert apart(homework_2.run_layer) < 1e-5
         for slip in ("pairs", "theta"):
             assert apart(homework_2.running(**{"pairs": dict(pairs="halves"), "theta": dict(theta=1e4)}[slip])) > 5e-3
+
+
+def test_a_batch_in_pieces_is_a_batch_at_once():
+    random = torch.Generator().manual_seed(9)
+    [(weights, loss, pieces, _)] = homework_3.steps(random, [(6, 12, 18)])
+    whole = tuple(torch.cat(rows) for rows in zip(*pieces, strict=True))
+    own = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
+    total, n = loss(own, whole)
+    (total / n).backward()
+    for longest in (0.1, 1e3):
+        ours = homework_3.step_gradient(weights, loss, pieces, longest)
+        torch.nn.utils.clip_grad_norm_(own.values(), longest)
+        torch.testing.assert_close(ours, {name: weight.grad for name, weight in own.items()}, atol=1e-5, rtol=1e-4)
+        for weight in own.values():
+            weight.grad = None
+        (loss(own, whole)[0] / n).backward()
+
+
+def test_the_floor_is_hill_worlds():
+    """Each place's chance after the words before it, as the library has it; the words' together make the sentence's."""
+    from course_lib.text_worlds.hill_world import next_word_distribution
+
+    words, listed, chances = homework_3.deeds()
+    assert len(listed) == len({tuple(ids) for ids, _ in listed}) == 167 and chances.sum() == pytest.approx(1)
+    for (ids, nats), p in zip(listed, chances.tolist(), strict=True):
+        *said, place, _ = (words[id] for id in ids)
+        assert next_word_distribution(said)[place] == pytest.approx(math.exp(-nats[-2]))
+        assert sum(nats) == pytest.approx(-math.log(p), rel=1e-4)
+
+
+def test_samplers_are_those_of_transformers():
+    from transformers import NoRepeatNGramLogitsProcessor, TypicalLogitsWarper
+
+    random = torch.Generator().manual_seed(10)
+    for logits, ids, n in homework_3.texts(random, (2, 3, 4, 5), length=80):
+        theirs = NoRepeatNGramLogitsProcessor(n)(ids[None], logits[None])[0]
+        assert torch.equal(homework_3.forbid_repeats(logits, ids, n), theirs)
+    for closed in (0, 3):
+        for logits, mass in homework_3.distributions(random, (0.1, 0.3, 0.5, 0.6), closed=closed):
+            theirs = TypicalLogitsWarper(mass)(torch.zeros(1, 1), logits[None])[0]
+            assert torch.equal(homework_3.typical_tokens(logits, mass), theirs)
+
+
+def test_top_n_sigma_keeps_the_same_at_every_temperature():
+    logits = homework_3.vectors(torch.Generator().manual_seed(11), 1_000)
+    kept = homework_3.top_n_sigma(logits, 1.5).isfinite()
+    assert torch.equal(kept, logits >= logits.max() - 1.5 * logits.std(correction=0)) and 1 < kept.sum() < 200
+    for temperature in (0.5, 3.0):
+        assert torch.equal(homework_3.top_n_sigma(logits / temperature, 1.5).isfinite(), kept)
+
+
+def test_mirostat_keeps_the_surprise_at_its_target():
+    random = torch.Generator().manual_seed(12)
+    mu, surprises = 8.0, []
+
+    def draw(logits):
+        id = int(torch.multinomial(logits.softmax(-1), 1, generator=random))
+        surprises.append(homework_3.surprise(logits)[id].item())
+        return id
+
+    for _ in range(1_000):
+        _, mu = homework_3.mirostat_step(2 * homework_3.vectors(random, 200), mu, 3.0, 0.1, draw)
+    assert sum(surprises[100:]) / 900 == pytest.approx(3.0, abs=0.1)
+
+
+def test_a_cache_is_the_librarys():
+    """The oracle on the library's own Transformer, taken apart: its logits, and the keys and values of its KV cache."""
+    from course_lib.prediction.generation import KVCache
+    from course_lib.transformer_block.attention import repeat_kv
+    from course_lib.transformer_block.transformer import Transformer
+
+    config = TransformerConfig(
+        vocab_size=20, context_length=12, d_model=16, n_layers=2, n_heads=4, n_kv_heads=4, d_head=4, d_ff=24
+    )
+    torch.manual_seed(13)
+    transformer = Transformer(config)
+
+    def layer(block):
+        attention = block.attention
+
+        def read(x):
+            rows = block.attention_norm(x)
+            parts = (attention.query, attention.key, attention.value)
+            return tuple(repeat_kv(part(rows).unflatten(-1, (4, 4)).transpose(0, 1)[None], 4)[0] for part in parts)
+
+        def write(x, mixed):
+            x = x + attention.output(mixed.transpose(0, 1).flatten(1))
+            return x + block.feed_forward(block.feed_forward_norm(x))
+
+        return read, write
+
+    def turn(rows, positions):
+        return rotate(rows, transformer.position_embedding.angles(positions), config.rope_pairs)
+
+    model = dict(
+        embed=lambda ids: transformer.embed(ids[None])[0],
+        layers=[layer(block) for block in transformer.blocks],
+        turn=turn,
+        unembed=lambda x: transformer.unembed(transformer.final_norm(x)),
+    )
+    ids, theirs, ours, logits = torch.randint(20, (9,)), KVCache(config, 9), [], []
+    with torch.no_grad():
+        for piece in ids.split([4, 1, 3, 1]):
+            rows, ours = homework_3.run_with_cache(piece, ours, model)
+            torch.testing.assert_close(rows, transformer(piece[None], theirs)[0])
+            logits.append(rows)
+        torch.testing.assert_close(torch.cat(logits), transformer(ids[None])[0], atol=1e-4, rtol=1e-4)
+    for number, (keys, values) in enumerate(ours):
+        torch.testing.assert_close(keys, theirs.keys[number, 0])
+        torch.testing.assert_close(values, theirs.values[number, 0])
+
+
+def test_stop_strings_are_the_librarys():
+    from course_lib.prediction.generation import stop_at
+
+    random = torch.Generator().manual_seed(14)
+    for _ in range(200):
+        pieces, name = homework_3.vocabulary(random)
+        ids = homework_3.some(
+            random, name("\nUs", "er:", " ST", "OP", "\n", "Us", "er", ":", "!\n\nUser: why", " dog"), 12
+        )
+        stops = homework_3.some(random, ["\nUser:", "STOP", "OP", "User", "er:"], 2)
+        text, _ = homework_3.where_it_stops(ids, pieces, [], stops, 99, 99)
+        assert text == "".join(stop_at((pieces[id] for id in ids), stops))
+
+
+def test_the_error_of_a_study_is_the_one_of_a_paired_test():
+    import numpy
+
+    before, after, n = homework_3.studies(torch.Generator().manual_seed(15), "less", pairs=9)
+    found = homework_3.paired_study(before, after, n)
+    one, other = ([homework_3.repeated_share(ids, n) for ids in texts] for texts in (before, after))
+    apart = numpy.array(other) - numpy.array(one)
+    assert found["difference"] == pytest.approx(apart.mean())
+    assert found["error"] == pytest.approx(apart.std(ddof=1) / 3)
