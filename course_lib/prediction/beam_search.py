@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from course_lib.prediction.generation import KVCache
+from course_lib.prediction.generation import KVCache, final_length
 from course_lib.prediction.logits import log_softmax
 from course_lib.transformer_block.transformer import Transformer
 
@@ -50,12 +50,11 @@ def beam_search(
         ValueError: a setting is out of its range, the prompt is empty or leaves no room in the context, or the logits
             are not numbers.
     """
-    _check(transformer, prompt, width, max_new_tokens, length_penalty)
-    weight, context = transformer.token_embedding.weight, transformer.config.context_length
-    room = min(max_new_tokens, context - len(prompt))
-    cache = KVCache(transformer.config, len(prompt) + room, device=weight.device, dtype=weight.dtype)
+    _check(width, max_new_tokens, length_penalty)
+    weight, end = transformer.token_embedding.weight, final_length(transformer, prompt, max_new_tokens)
+    cache = KVCache(transformer.config, end, device=weight.device, dtype=weight.dtype)
     beam, new = [Hypothesis((), 0.0, 0.0)], [list(prompt)]
-    for length in range(1, room + 1):
+    for length in range(1, end - len(prompt) + 1):
         hidden = transformer.hidden_states(torch.tensor(new, device=weight.device), cache)
         steps = log_softmax(transformer.unembed(hidden[:, -1]).cpu().double())  # (open hypotheses, vocab)
         if steps.isnan().any():
@@ -75,7 +74,7 @@ def beam_search(
         if not rows:
             break
         # each open hypothesis takes over its parent's keys and values; a parent may have several children, or none
-        cache.keys, cache.values = cache.keys[:, rows], cache.values[:, rows]
+        cache.keep(rows)
         new = [[hypothesis.ids[-1]] for hypothesis in beam if not hypothesis.ended]
     return beam
 
@@ -89,17 +88,10 @@ def _largest(totals: torch.Tensor, width: int) -> list[tuple[int, int]]:
     return [divmod(place, totals.shape[1]) for place in places[order].tolist()]
 
 
-def _check(transformer, prompt, width, max_new_tokens, length_penalty) -> None:
+def _check(width: int, max_new_tokens: int, length_penalty: float) -> None:
     if not (isinstance(width, int) and width >= 1):
         raise ValueError(f"width must be a whole number of at least 1, got {width}")
     if not (isinstance(max_new_tokens, int) and max_new_tokens >= 0):
         raise ValueError(f"max_new_tokens must be a whole number of at least 0, got {max_new_tokens}")
     if not 0 <= length_penalty < float("inf"):
         raise ValueError(f"length_penalty must be 0 or more and finite (0 is no correction), got {length_penalty}")
-    if not prompt:
-        raise ValueError("the prompt is empty: the model needs at least one token to continue from")
-    if len(prompt) >= transformer.config.context_length:
-        raise ValueError(
-            f"the prompt has {len(prompt)} tokens, and the model's context holds "
-            f"{transformer.config.context_length}, the answer included: shorten the prompt"
-        )

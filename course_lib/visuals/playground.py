@@ -56,7 +56,23 @@ def reshape(
     """
     adjusted = sampling.top_p(logits if temperature == 0 else sampling.temperature(logits, temperature), top_p)
     if temperature == 0:
-        adjusted = torch.full_like(logits, -torch.inf).index_fill(0, sampling.greedy(logits), 0.0)
+        adjusted = greedy_alone(logits)
+    return compared(logits, adjusted, token_text, temperature, top_p)
+
+
+def greedy_alone(logits: Float[Tensor, " vocab"]) -> Float[Tensor, " vocab"]:
+    """Logits with which the greedy choice is the only one."""
+    return torch.full_like(logits, -torch.inf).index_fill(0, sampling.greedy(logits), 0.0)
+
+
+def compared(
+    logits: Float[Tensor, " vocab"],
+    adjusted: Float[Tensor, " vocab"],
+    token_text: Callable[[int], str],
+    temperature: float,
+    top_p: float,
+) -> Reshaped:
+    """The distribution before and after: the model's own logits, and those that a token is drawn from."""
     top = logits.topk(min(SHOWN, len(logits))).indices
     kept = adjusted.isfinite()
     n_kept = int(kept.sum())
@@ -90,12 +106,15 @@ def summary(state: Reshaped) -> str:
 
 def in_words(state: Reshaped) -> str:
     """The bars as a sentence: a text equivalent of the picture."""
-    rows = ", ".join(
+    settings = f"temperature {state.temperature:.2f} and top-p {state.top_p:.2f}"
+    return f"Next-token probabilities at {settings}: {rows_in_words(state)}. {summary(state)}"
+
+
+def rows_in_words(state: Reshaped) -> str:
+    return ", ".join(
         f"{name} {now}" if now == was else f"{name} {now} (was {was})"
         for name, now, was in zip(_names(state), _now(state), map(percent, state.before), strict=True)
     )
-    settings = f"temperature {state.temperature:.2f} and top-p {state.top_p:.2f}"
-    return f"Next-token probabilities at {settings}: {rows}. {summary(state)}"
 
 
 def _names(state: Reshaped) -> list[str]:
@@ -111,8 +130,8 @@ def _now(state: Reshaped) -> list[str]:
 
 
 @course_style()
-def settings_figure(states: Sequence[Reshaped], title: str) -> Figure:
-    """The same distribution under several settings, side by side on one scale.
+def settings_figure(states: Sequence[Reshaped], title: str, names: Sequence[str] | None = None) -> Figure:
+    """The same distribution under several settings, side by side on one scale; `names` say which, one a panel.
 
     Raises:
         ValueError: there are none, or they are not of one distribution.
@@ -122,10 +141,11 @@ def settings_figure(states: Sequence[Reshaped], title: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.5))
     longest = max(max(*state.before, *state.after) for state in states)
     panels = figure.subplots(1, len(states), sharey=True, squeeze=False)[0]
-    for axes, state in zip(panels, states, strict=True):
+    names = names or [f"temperature {state.temperature:g}, top-p {state.top_p:g}" for state in states]
+    for axes, state, name in zip(panels, states, names, strict=True):
         _draw_model(axes, state, 1.4 * longest)
         _move(_draw_after(axes, len(state.after)), state)
-        axes.set_title(f"temperature {state.temperature:g}, top-p {state.top_p:g}", fontsize=10)
+        axes.set_title(name, fontsize=10)
         axes.set_xlabel(summary(state), loc="left", fontsize=9, color=MUTED)
     figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     figure.legend(handles=_keys(), loc="outside lower left", ncols=2)

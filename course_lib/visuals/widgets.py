@@ -6,11 +6,13 @@ when one moves.
 
 import asyncio
 import base64
+from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 
 import ipywidgets
 
-from course_lib.visuals.playground import LiveBars, how_does_it_go_on, in_words, reshape, summary
+from course_lib.visuals.playground import LiveBars, Reshaped, how_does_it_go_on, in_words, reshape, summary
 
 SEEDS = (1, 2, 3)
 LONGEST_PROMPT = 128  # tokens: a longer one would hold the kernel up for seconds
@@ -19,7 +21,35 @@ BREATH = 0.005  # seconds between two tokens in which the kernel takes messages
 
 
 def sampling_playground(llm, prompt: str, max_new_tokens: int = 8) -> ipywidgets.Widget:
-    """The learner's own prompt, sliders for temperature and top-p, next-token bars, three seeded continuations.
+    """The learner's own prompt, sliders for temperature and top-p, next-token bars, three seeded continuations."""
+    sliders, rows = zip(
+        labelled_slider("temperature", 0.0, 2.0, value=1.0), labelled_slider("top-p", 0.05, 1.0, value=1.0), strict=True
+    )
+
+    def settings() -> dict[str, float]:
+        temperature, top_p = (round(slider.value, 2) for slider in sliders)  # 0.15, not 0.15000000000000002
+        return {"temperature": temperature, "top_p": top_p}
+
+    def look(logits, ids, settings):
+        state = reshape(logits, llm.tokenizer.token_text, **settings)
+        return state, summary(state), in_words(state)
+
+    return playground(llm, prompt, sliders, rows, settings, look, max_new_tokens)
+
+
+def playground(
+    llm,
+    prompt: str,
+    sliders: Sequence[ipywidgets.Widget],
+    rows: Sequence[ipywidgets.Widget],
+    settings: Callable[[], dict[str, Any]],
+    look: Callable[..., tuple[Reshaped, str, str]],
+    max_new_tokens: int,
+) -> ipywidgets.Widget:
+    """A prompt, `rows` with sliders, next-token bars, and three seeded continuations.
+
+    `settings()` reads the sliders: they are what `llm.stream` takes. `look(logits, ids, settings)` gives what the bars
+    show, a short sentence above them, and a long one that is their text equivalent.
 
     The bars follow a slider at once. The continuations take a second, so they wait until the sliders rest, come token
     by token, and are given up when something changes. What is wrong with a prompt is said below it, in a sentence.
@@ -27,52 +57,45 @@ def sampling_playground(llm, prompt: str, max_new_tokens: int = 8) -> ipywidgets
     text = ipywidgets.Text(
         prompt, description="prompt", continuous_update=False, style=LABELS, layout={"width": "34em"}
     )
-    temperature, temperature_row = labelled_slider("temperature", 0.0, 2.0, value=1.0)
-    top_p, top_p_row = labelled_slider("top-p", 0.05, 1.0, value=1.0)
     problem, bars, left, continuations = (ipywidgets.HTML() for _ in range(4))
-    logits, live = None, None  # None while the prompt is at fault
+    ids, logits, live = None, None, None  # None while the prompt is at fault
     turn = 0  # grows with every change: what was begun in an earlier turn is out of date
     tasks = set()  # asyncio itself does not keep a task alive
 
     def read_prompt(_=None) -> None:
-        nonlocal logits, live, turn
+        nonlocal ids, logits, live, turn
         turn += 1
         try:
-            logits = _logits(llm, text.value)
+            ids, logits = _read(llm, text.value)
         except ValueError as error:
             logits = None
             problem.value, bars.value, left.value, continuations.value = complaint(error), "", "", ""
             return
         problem.value = ""
-        live = LiveBars(state(), how_does_it_go_on(text.value))
+        state, _, _ = look(logits, ids, settings())
+        live = LiveBars(state, how_does_it_go_on(text.value))
         redraw()
-
-    def settings() -> tuple[float, float]:
-        return round(temperature.value, 2), round(top_p.value, 2)  # 0.15, not 0.15000000000000002
-
-    def state():
-        return reshape(logits, llm.tokenizer.token_text, *settings())
 
     def redraw(_=None) -> None:
         nonlocal turn
         if logits is None:
             return
         turn += 1
-        now = state()
-        bars.value = picture_html(live.png(now), in_words(now), LiveBars.CSS_SIZE)
-        left.value = f"<b>{escape(summary(now))}</b>"
+        state, short, long = look(logits, ids, settings())
+        bars.value = picture_html(live.png(state), long, LiveBars.CSS_SIZE)
+        left.value = f"<b>{escape(short)}</b>"
         continuations.value = _lines([""] * len(SEEDS), done=0)
         _soon(continue_text(turn), tasks)
 
     async def continue_text(mine: int) -> None:
         await asyncio.sleep(REST)
-        prompt, (t, p) = text.value, settings()
+        prompt, chosen = text.value, settings()
         texts = [""] * len(SEEDS)
         try:
             for i, seed in enumerate(SEEDS):
                 if turn != mine:
                     return
-                for piece in llm.stream(prompt, max_new_tokens, temperature=t, top_p=p, seed=seed):
+                for piece in llm.stream(prompt, max_new_tokens, **chosen, seed=seed):
                     if turn != mine:
                         return
                     texts[i] += piece
@@ -84,10 +107,10 @@ def sampling_playground(llm, prompt: str, max_new_tokens: int = 8) -> ipywidgets
             continuations.value = complaint(error)
 
     text.observe(read_prompt, "value")
-    temperature.observe(redraw, "value")
-    top_p.observe(redraw, "value")
+    for slider in sliders:
+        slider.observe(redraw, "value")
     read_prompt()
-    return ipywidgets.VBox([text, problem, temperature_row, top_p_row, left, bars, continuations])
+    return ipywidgets.VBox([text, problem, *rows, left, bars, continuations])
 
 
 LABELS = {"description_width": "6.5em"}
@@ -106,14 +129,14 @@ def labelled_slider(name: str, lowest: float, highest: float, value: float, step
     return slider, ipywidgets.HBox([number, slider])
 
 
-def _logits(llm, prompt: str):
-    n = len(llm.prompt_ids(prompt))
-    if n > LONGEST_PROMPT:
+def _read(llm, prompt: str):
+    ids = llm.prompt_ids(prompt)
+    if len(ids) > LONGEST_PROMPT:
         raise ValueError(
-            f"the prompt has {n:,} tokens, and this playground takes up to {LONGEST_PROMPT}: "
+            f"the prompt has {len(ids):,} tokens, and this playground takes up to {LONGEST_PROMPT}: "
             "shorten it, or call llm.generate in a cell"
         )
-    return llm.logits(prompt)
+    return ids, llm.logits(prompt)
 
 
 def _soon(work, tasks: set) -> None:
