@@ -213,7 +213,7 @@ def sampling_lab(llm, prompt: str, max_new_tokens: int = 12):
     from course_lib.visuals.widgets import labelled_slider, playground
 
     ranges = {
-        "repetition penalty": (1.0, 2.0, 1.0, 0.05),
+        "penalty": (1.0, 2.0, 1.0, 0.05),
         "temperature": (0.0, 2.0, 1.0, 0.05),
         "top-k": (0, 100, 0, 1),
         "top-p": (0.05, 1.0, 1.0, 0.05),
@@ -226,7 +226,7 @@ def sampling_lab(llm, prompt: str, max_new_tokens: int = 12):
         ),
         strict=True,
     )
-    off = ipywidgets.HTML("Off: repetition penalty 1, temperature 1, top-k 0, top-p 1, min-p 0.")
+    off = ipywidgets.HTML("Off: penalty 1, temperature 1, top-k 0, top-p 1, min-p 0.")
 
     def settings() -> dict:
         penalty, temperature, top_k, top_p, min_p = (round(slider.value, 2) for slider in sliders)

@@ -31,7 +31,7 @@ def test_each_setting_can_be_used_by_its_label_and_the_keyboard(tmp_path):
         assert "49,152 tokens → top-k 40: 40" in enter("top-k", "40")
         assert "top-k 40: 40 → top-p 0.5: " in enter("top-p", "0.5")
         text = enter("min-p", "0.3")
-        assert "→ min-p 0.3: " in text and "repetition penalty 1.5: 49,152" in enter("repetition penalty", "1.5")
+        assert "→ min-p 0.3: " in text and "repetition penalty 1.5: 49,152" in enter("penalty", "1.5")
         assert "min-p 0.3" in cell.get_by_role("img").get_attribute("alt")
         assert text.count("seed ") == 3
         cell.locator(".jp-Cell-outputArea").screenshot(path=SCREENSHOTS / "sampling_lab.png")

@@ -138,7 +138,7 @@ def test_the_lab_answers_each_of_its_sliders(monkeypatch):
     box = sampling_lab(FakeLLM(), "my prompt")
     _, _, *rows, _, left, bars, continuations = box.children
     assert [row.children[0].description for row in rows] == [
-        "repetition penalty", "temperature", "top-k", "top-p", "min-p"
+        "penalty", "temperature", "top-k", "top-p", "min-p"
     ]  # fmt: skip
     assert left.value == "<b>300 tokens</b>" and "1/None/1/None/1/1" in continuations.value
     pictures = [bars.value]
