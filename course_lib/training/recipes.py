@@ -1,4 +1,8 @@
-"""The Hill World run that lessons share: a small model that comes close to the floor in about a minute on two cores.
+"""The Hill World run that lessons share: a small model that comes close to the floor.
+
+Measured with one thread in bfloat16, in processor time: 1,000 steps are 27 s and end 4.3% above the floor, 4,000 are
+104 s and end 2.9% above it, with P(hill | the dog ran up the) = 0.724 where the truth is 0.72. In float32 it takes 1.75
+times as long and learns the same.
 
 What made it quick to learn, tried one at a time on a million words: windows that begin where a story begins, so that
 nothing which a guess needs is cut off; RoPE, since what has to be looked up lies a few words back, wherever that is;
@@ -30,7 +34,7 @@ HILL_WORLD = TransformerConfig(
 )
 SPREAD = 0.05  # of the starting weights; the 0.02 that is usual suits models of some 768 numbers a row, not of 128
 BATCH_SIZE, CONTEXT_LENGTH, LEARNING_RATE = 16, 64, 3e-3
-WITHIN_3_PERCENT, WITHIN_2_PERCENT = 2000, 4000  # steps
+WITHIN_5_PERCENT, WITHIN_3_PERCENT = 1000, 4000  # steps
 
 
 def hill_world_trainer(steps: int = WITHIN_3_PERCENT, *, seed: int = 0, **settings) -> Trainer:
