@@ -253,7 +253,7 @@ def ablation_figure(
         axes.set_title(prose(task), fontsize=10, fontweight="normal", pad=4)
     panels[-1].set_xlim(-0.7, len(values) - 0.3)
     panels[-1].set_xlabel(prose(f"the layer that lacks this part{'; ' + note if note else ''}"))
-    figure.supylabel("log-probability lost", fontsize=10)
+    figure.supylabel("log-probability lost (linear up to 1, then logarithmic)", fontsize=10)
     figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
