@@ -318,7 +318,8 @@ def valley_playground(descent: Descent):
         description="schedule",
         **look,
     )
-    power_of_ten, power_row = labelled_slider("rate: 10 to the", -3, 0, value=math.log10(descent.learning_rate))
+    nearest = round(20 * math.log10(descent.learning_rate)) / 20  # where the slider can stand
+    power_of_ten, power_row = labelled_slider("rate: 10 to the", -3, 0, value=nearest)
     beta, beta_row = labelled_slider("beta", 0, 0.98, value=descent.beta, step=0.02)
     turn, turn_row = labelled_slider("turn (degrees)", 0, 45, value=descent.turn, step=1)
     picture, words = ipywidgets.HTML(), ipywidgets.HTML()

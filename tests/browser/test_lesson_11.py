@@ -13,7 +13,7 @@ def test_the_valley_can_be_turned_and_walked_by_each_method(tmp_path):
     nbformat.write(small, tmp_path / "valley.ipynb")
     with opened(tmp_path / "valley.ipynb") as lesson:
         turned = lesson.drive("turn (degrees)", steps=15)
-        assert "AdamW, learning rate 0.3, beta 0.9, in a valley turned by 30 degrees" in turned.before.text
+        assert "AdamW, learning rate 0.32, beta 0.9, in a valley turned by 30 degrees" in turned.before.text
         assert "in a valley turned by 15 degrees" in turned.after.text
         assert turned.before.pictures != turned.after.pictures
         print(f"valley: {turned.median:.0f} ms from key to picture")
