@@ -319,9 +319,9 @@ def valley_playground(descent: Descent):
         **look,
     )
     nearest = round(20 * math.log10(descent.learning_rate)) / 20  # where the slider can stand
-    power_of_ten, power_row = labelled_slider("rate: 10 to the", -3, 0, value=nearest)
+    power_of_ten, power_row = labelled_slider("log10 rate", -3, 0, value=nearest)
     beta, beta_row = labelled_slider("beta", 0, 0.98, value=descent.beta, step=0.02)
-    turn, turn_row = labelled_slider("turn (degrees)", 0, 45, value=descent.turn, step=1)
+    turn, turn_row = labelled_slider("turn", 0, 45, value=descent.turn, step=1)
     picture, words = ipywidgets.HTML(), ipywidgets.HTML()
     live = DescentFigure(f"How far down in {STEPS} steps?")
 

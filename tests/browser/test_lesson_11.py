@@ -12,14 +12,14 @@ def test_the_valley_can_be_turned_and_walked_by_each_method(tmp_path):
     small = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata={"kernelspec": PYTHON})
     nbformat.write(small, tmp_path / "valley.ipynb")
     with opened(tmp_path / "valley.ipynb") as lesson:
-        turned = lesson.drive("turn (degrees)", steps=15)
+        turned = lesson.drive("turn", steps=15)
         assert "AdamW, learning rate 0.32, beta 0.9, in a valley turned by 30 degrees" in turned.before.text
         assert "in a valley turned by 15 degrees" in turned.after.text
         assert turned.before.pictures != turned.after.pictures
         print(f"valley: {turned.median:.0f} ms from key to picture")
 
         cell = lesson.cell(lesson.handle("beta"))
-        field = cell.get_by_label("rate: 10 to the", exact=True)
+        field = cell.get_by_label("log10 rate", exact=True)
         field.fill("-1")
         field.press("Enter")
         cell.get_by_label("schedule").select_option("warm-up and cosine")
