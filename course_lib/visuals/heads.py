@@ -17,7 +17,7 @@ from torch import Tensor
 from course_lib.interpretation.heads import attention_weights, first_token_scores, previous_token_scores
 from course_lib.visuals.figures import WIDTH, as_array, attention_map, draw_attention
 from course_lib.visuals.labels import prose, visible
-from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, MUTED, PAPER, PHASES, course_style, png, sequential
+from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, MUTED, PHASES, course_style, png, sequential, text_on
 from course_lib.visuals.words import percent
 
 RED = PHASES[2]
@@ -87,13 +87,15 @@ def in_words(view: HeadView) -> str:
         said += f", {percent(view.repeat)} to what followed the same token earlier (where there is such)."
     # the third score is a mean over other queries than the first two, so it does not compete with them
     mostly = []
-    if view.repeat is not None and view.repeat > MOSTLY:
-        mostly.append("where a token returns, it looks mostly at what followed it earlier")
     places = {"the token before": view.previous, "the first token": view.first}
     most = max(places, key=places.get)
+    repeats = view.repeat is not None and view.repeat > MOSTLY
     if places[most] > MOSTLY:
-        mostly.append(f"{'over all tokens' if mostly else 'it looks mostly'} at {most}")
-    return f"{said} On this text {', '.join(mostly) or 'none of these has more than half'}."
+        mostly.append(f"{'Over all tokens' if repeats else 'On this text'} it looks mostly at {most}")
+    if repeats:
+        start = "where" if mostly else "Where"
+        mostly.append(f"{start} a token returns, it looks mostly at what followed it earlier")
+    return f"{said} {'; '.join(mostly) or 'On this text none of these has more than half'}."
 
 
 def looks_at(view: HeadView) -> str:
@@ -159,7 +161,8 @@ def loss_bars(losses: Mapping[str, Sequence[float]], mark: tuple[str, float], ti
     """
     figure = Figure(figsize=(WIDTH, 1.3 + 0.36 * len(losses)))
     axes = figure.add_subplot()
-    most = max(max(values) for values in losses.values())
+    name, loss = mark
+    reach = 1.12 * max(loss, *(max(values) for values in losses.values()))
     for row, values in enumerate(losses.values()):
         mean = sum(values) / len(values)
         axes.barh(row, mean, height=0.66, color=RED.strong if len(values) == 1 else RED.medium)
@@ -167,16 +170,17 @@ def loss_bars(losses: Mapping[str, Sequence[float]], mark: tuple[str, float], ti
         if several:
             axes.plot(values, [row] * len(values), "o", color=INK, markersize=4.5, markerfacecolor="white")
         said = f"{min(values):.1f} to {max(values):.1f}" if several else f"{mean:.1f}"
+        inside = not several and 0 <= loss - mean < 0.08 * reach  # else the mark's line would run through the number
         axes.annotate(
             said,
             (max(values), row),
-            xytext=(7, 0),
+            xytext=(-7 if inside else 7, 0),
             textcoords="offset points",
+            ha="right" if inside else "left",
             va="center_baseline",
             fontsize=9.5,
-            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
+            color=text_on(RED.strong) if inside else INK,
         )
-    name, loss = mark
     axes.axvline(loss, color=MUTED, zorder=0, linestyle="--", linewidth=1)
     axes.annotate(
         f"{name}: {loss:.1f}",
@@ -190,7 +194,7 @@ def loss_bars(losses: Mapping[str, Sequence[float]], mark: tuple[str, float], ti
     )
     axes.set_yticks(range(len(losses)), list(losses))
     axes.set_ylim(len(losses) - 0.5, -0.5)
-    axes.set_xlim(0, 1.12 * max(most, loss))
+    axes.set_xlim(0, reach)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(note)
     axes.set_title(prose(title), pad=20)

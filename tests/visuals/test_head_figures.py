@@ -87,7 +87,14 @@ def test_in_words():
     copies[2] = copies[3] = torch.tensor([0.3, 0.7, 0, 0])
     view = head_view(copies[None, None], [1, 2, 1, 3], ["a", "b", "a", "c"], 0, 0)
     assert "70.0% to what followed" in in_words(view)
-    assert in_words(view).endswith("where a token returns, it looks mostly at what followed it earlier.")
+    assert in_words(view).endswith(" Where a token returns, it looks mostly at what followed it earlier.")
+    copies[:3] = torch.tensor([1.0, 0, 0, 0])  # and now the others rest at the first
+    copies[3] = torch.tensor([0.1, 0.9, 0, 0])
+    view = head_view(copies[None, None], [1, 2, 3, 1], ["a", "b", "c", "a"], 0, 0)
+    assert in_words(view).endswith(
+        " Over all tokens it looks mostly at the first token; "
+        "where a token returns, it looks mostly at what followed it earlier."
+    )
     even = torch.ones(4, 4).tril() / torch.arange(1, 5)[:, None]
     view = head_view(even[None, None], [1, 2, 3, 4], list("abcd"), 0, 0)
     assert in_words(view).endswith("none of these has more than half.")
@@ -127,6 +134,11 @@ def test_bars_are_means_and_each_draw_is_a_dot():
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["3.0", "4.0 to 6.0", "knows nothing: 10.8"]
     assert axes.get_xlim()[1] > 10.8
+
+
+def test_no_line_runs_through_a_number():
+    [axes] = loss_bars({"far": [3.0], "near": [9.9], "beyond": [11.0]}, ("knows nothing", 10.8), "How?", "loss").axes
+    assert [text.get_horizontalalignment() for text in axes.texts[:3]] == ["left", "right", "left"]
 
 
 def test_costs_stand_on_log_axes():
