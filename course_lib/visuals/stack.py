@@ -48,6 +48,7 @@ NAME_SIZE = 8.5  # points
 # where a name may stand beside its point: offset in points, and the side of the name that is nearest
 PLACES = ((6, 0, "left"), (-6, 0, "right"), (0, 10, "center"), (0, -10, "center"), (6, 7, "left"), (-6, 7, "right"),
           (6, -7, "left"), (-6, -7, "right"))  # fmt: skip
+FURTHER_OFF = ((-6, 14, "right"), (6, 14, "left"), (-6, -14, "right"), (6, -14, "left"), (0, 18, "center"))
 
 
 @course_style()
@@ -117,7 +118,10 @@ def zoo_figure(
 
 
 def _write_names(axes: Axes, points: Mapping[str, tuple[float, float]], order: Sequence[str], n_asked: int) -> None:
-    """Each name where it covers no point and no other name; one that finds no place stays unwritten."""
+    """Each name where it covers no point and no other name; one that finds no place stays unwritten.
+
+    The first `n_asked` may stand a little further off than the others.
+    """
     scale = axes.figure.dpi / 72  # pixels per point
     at = {name: axes.transData.transform(point) for name, point in points.items()}
     inside = axes.get_window_extent()
@@ -125,7 +129,7 @@ def _write_names(axes: Axes, points: Mapping[str, tuple[float, float]], order: S
     written: list[tuple[float, float, float, float]] = []
     for rank, name in enumerate(order):
         width, height = 76 * scale * text_inches(name, NAME_SIZE) + 3 * scale, 1.25 * NAME_SIZE * scale
-        for right, up, side in PLACES:
+        for right, up, side in (*PLACES, *FURTHER_OFF) if rank < n_asked else PLACES:
             x, y = at[name][0] + right * scale, at[name][1] + up * scale
             left = x - {"left": 0, "right": width, "center": width / 2}[side]
             box = (left, y - height / 2, left + width, y + height / 2)
@@ -192,6 +196,19 @@ def reached(curve: Mapping[int, float], floor: float, share: float = 0.9) -> int
     return next(depth for depth in sorted(curve) if curve[depth] >= floor + share * (best - floor))
 
 
+CLEARLY = 0.1  # 10 points of 100
+
+
+def read_from(curve: Mapping[int, ProbeResult], without_model: float = 0.0) -> int | None:
+    """The first depth at which nine tenths of what the model adds can be read; None where it adds less than `CLEARLY`.
+
+    What it adds is counted from what the words alone give (`without_model`), or the commonest label if that is better.
+    """
+    accuracy = {depth: result.accuracy for depth, result in curve.items()}
+    floor = max(without_model, *(result.commonest for result in curve.values()))
+    return reached(accuracy, floor) if max(accuracy.values()) >= floor + CLEARLY else None
+
+
 @course_style()
 def probe_figure(
     results: Mapping[str, Mapping[int, ProbeResult]], without_model: Mapping[str, float], title: str
@@ -199,7 +216,7 @@ def probe_figure(
     """What a linear probe reads at each depth: one panel for each property, all on one scale.
 
     `results`: a property → depth → what the probe got right, and its controls. `without_model`: a property → what the
-    same probe gets right from the words alone. The depth where nine tenths of the way to the best is climbed is marked.
+    same probe gets right from the words alone. The depth that `read_from` finds is marked.
     """
     figure = Figure(figsize=(WIDTH, 2.5 * math.ceil(len(results) / 2) + 0.6))
     rows = math.ceil(len(results) / 2)
@@ -213,10 +230,13 @@ def probe_figure(
         axes.axhline(curve[depths[0]].commonest, color=MUTED, linestyle=":", linewidth=1.3)
         if name in without_model:
             axes.axhline(without_model[name], color=INK, linestyle="-.", linewidth=1.2)
-        depth = reached(accuracy, curve[depths[0]].commonest)
-        axes.plot(depth, accuracy[depth], marker="D", markersize=8, color=INK, markerfacecolor="none", clip_on=False)
-        axes.annotate(f"{depth}", (depth, accuracy[depth]), xytext=(0, -16), textcoords="offset points",
-                      ha="center", fontsize=9.5, fontweight="bold", path_effects=HALO)  # fmt: skip
+        depth = read_from(curve, without_model.get(name, 0.0))
+        if depth is not None:
+            axes.plot(
+                depth, accuracy[depth], marker="D", markersize=8, color=INK, markerfacecolor="none", clip_on=False
+            )
+            axes.annotate(f"{depth}", (depth, accuracy[depth]), xytext=(0, -16), textcoords="offset points",
+                          ha="center", fontsize=9.5, fontweight="bold", path_effects=HALO)  # fmt: skip
         axes.set_title(prose(name), fontsize=10)
     for axes in panels[len(results) :]:
         axes.set_axis_off()

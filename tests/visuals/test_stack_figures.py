@@ -18,6 +18,7 @@ from course_lib.visuals.stack import (
     probe_figure,
     rank_figure,
     reached,
+    read_from,
     rows_of,
     zoo_figure,
 )
@@ -96,16 +97,25 @@ def test_where_a_curve_has_climbed_most_of_its_way():
     assert reached({0: 1.0, 3: 0.4}, 0.5) == 0
 
 
-def test_probe_panels_show_the_controls():
-    def result(accuracy):
-        return ProbeResult(accuracy, 0.3, 0.25)
+def result(accuracy):
+    return ProbeResult(accuracy, 0.3, 0.25)
 
+
+def test_what_the_words_alone_give_does_not_count():
+    curve = {0: result(0.3), 4: result(0.6), 8: result(0.8)}
+    assert read_from({0: result(0.3), 4: result(0.76), 8: result(0.8)}) == 4  # 0.25 + 0.9 · 0.55 = 0.745
+    assert read_from(curve, 0.5) == 8 and read_from(curve, 0.1) == 8
+    assert read_from(curve, 0.69) == 8 and read_from(curve, 0.71) is None  # 10 points, and fewer
+
+
+def test_probe_panels_show_the_controls():
     curves = {name: {0: result(0.3), 4: result(0.95), 8: result(1.0)} for name in ("kind", "colour", "owner")}
     figure = probe_figure(curves, {"kind": 0.6}, "?")
     kind, colour, owner, empty = figure.axes
     assert [list(line.get_ydata()) for line in kind.lines[:2]] == [[0.3, 0.95, 1.0], [0.3] * 3]
     assert len(kind.lines) == len(colour.lines) + 1 == len(owner.lines) + 1 and not empty.lines
-    assert [text.get_text() for text in kind.texts] == ["4"]
+    assert [text.get_text() for text in colour.texts] == ["4"] and [text.get_text() for text in kind.texts] == ["8"]
+    assert not probe_figure(curves, {"kind": 0.95}, "?").axes[0].texts, "no mark where the words alone do as well"
     assert png(figure)
 
 
