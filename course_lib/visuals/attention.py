@@ -247,7 +247,7 @@ class GazeFigure:
             bars.text(1.03, i, "", transform=bars.get_yaxis_transform(), va="center", fontsize=10) for i in range(n)
         ]
         self.mix = self.figure.text(
-            4.45 / WIDTH, 0.2 / HEIGHT, "", fontsize=12, fontweight="bold", color=RED.strong, va="bottom"
+            4.45 / WIDTH, 0.34 / HEIGHT, "", fontsize=12, fontweight="bold", color=RED.strong, va="bottom"
         )
         self.css_size = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in self.figure.get_size_inches())
 
