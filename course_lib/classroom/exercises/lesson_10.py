@@ -119,7 +119,13 @@ def text(random, batch, position, vocab, spread=2.0):
 
 def one_step(loss, random):
     """two tokens: the first one's scores are about the second"""
-    loss.compare([text(random, 1, 2, 3), text(random, 1, 2, 5)])
+    given = [text(random, 1, 2, 3), text(random, 1, 2, 5)]
+    loss.compare(given)
+    if not isinstance(answer := loss.answer(*given[0]), torch.Tensor):  # the comparison takes one for the other
+        raise Wrong(
+            "it gives a bare number, from which no gradient can be found: give back the tensor itself, without .item()",
+            describe(answer),
+        )
 
 
 def one_text(loss, random):
@@ -149,6 +155,11 @@ def shifted(logits, ids, reduction="mean"):
 
 def probability(logits, ids):
     return torch.softmax(logits[:, :-1], -1).gather(-1, ids[:, 1:, None])
+
+
+def along_positions(logits, ids):
+    """Log-softmax over the wrong dimension of (batch, position, vocab)."""
+    return -logits.log_softmax(1)[:, : ids.shape[1] - 1].gather(-1, ids[:, 1:, None]).mean()
 
 
 def log_of_softmax(change):
@@ -182,6 +193,11 @@ LOSS_MISTAKES = {
     "it takes the scores for logarithms of probabilities: log-softmax comes first": lambda s, i: (
         -s[:, :-1].gather(-1, i[:, 1:, None]).mean()
     ),
+    "log-softmax runs over the positions, dim=1: the vocabulary is the last dimension, dim=-1": lambda s, i: (
+        along_positions(s[:, :-1], i)
+    ),
+    "log-softmax runs over all the positions, dim=1, the last one among them: the vocabulary is the last dimension, "
+    "dim=-1": along_positions,
     "softmax is taken twice: scores → log-softmax, once": lambda s, i: shifted(torch.softmax(s, -1), i),
     "it adds the surprises up: their mean is asked for": lambda s, i: shifted(s, i, "sum"),
     "it counts the last position alone: the mean over all of them is asked for": lambda s, i: mean_loss(

@@ -274,6 +274,7 @@ def fewest(keep, random):
     given = top_p_inputs(random, [(5,), (6,), (8,), (10,)], TOP_P_ROW)
     none_very_negative(keep, *given[0])
     keep.compare(given)
+    enough_at_exactly_p(keep, between(random, -2.0, 2.0))
 
 
 def each_row_by_itself(keep, random):
@@ -285,7 +286,24 @@ def all_or_one(keep, random):
     """p = 1 keeps every token, a tiny p the likeliest; what was −∞ stays so"""
     some = scores(random, 5)
     rest = ruled_out(some >= some.median(), some)
-    keep.compare([(some, 1.0), (some, 1e-6), (torch.tensor([-1.5]), 0.4), (rest, 1.0), (rest, 1e-6)])
+    keep.compare([(some, 1.0), (some, 0.001), (torch.tensor([-1.5]), 0.4), (rest, 1.0), (rest, 0.001)])
+
+
+def enough_at_exactly_p(learner, score):
+    """Raises where one more token stays though those before it hold exactly p.
+
+    The scores are equal and their number is a power of 2, so the sums are exact. Which of the equals stay is open.
+    """
+    ties = [(torch.full((n,), score), p) for n, p in ((4, 0.5), (2, 0.5), (8, 0.25))]
+    answers = [learner.answer(*tie) for tie in ties]
+    if all(
+        isinstance(answer, torch.Tensor) and answer.isfinite().sum() == round(len(equal) * p) + 1
+        for answer, (equal, p) in zip(answers, ties, strict=True)
+    ):
+        raise Wrong(
+            "it goes on where the tokens before hold exactly p: p is reached, so drop the next one, too (>=, not >)",
+            f"{learner.exercise.name}({', '.join(map(describe, ties[0]))}) gave {describe(answers[0])}",
+        )
 
 
 def top_p_inputs(random, shapes, formulas):
@@ -455,6 +473,11 @@ MIN_P_BATCH = {
     ),
     "softmax runs over the first dimension: the vocabulary is the last one (dim=-1)": lambda x, p: likely(
         x, p, probabilities=x.softmax(0)
+    ),
+    "it treats a batch like one row, with softmax(0) and max(): in a batch each row has a softmax and a largest of its "
+    "own (dim=-1)": lambda x, p: likely(x, p, probabilities=x.softmax(0), threshold=p * x.softmax(0).max()),
+    "softmax and the largest both run over the first dimension: the vocabulary is the last one (dim=-1)": (
+        lambda x, p: likely(x, p, probabilities=x.softmax(0), threshold=p * x.softmax(0).amax(0, keepdim=True))
     ),
     "the largest is looked for along the first dimension: the vocabulary is the last one (dim=-1)": lambda x, p: likely(
         x, p, threshold=p * x.softmax(-1).amax(0, keepdim=True)

@@ -156,7 +156,7 @@ def by_loops(logits, ids):
             log_p = row[i] - row[i].max()
             log_p = log_p - log_p.exp().sum().log()
             total, n = total - log_p[text[i + 1]].item(), n + 1
-    return total / n
+    return torch.tensor(total / n)
 
 
 @loss.wrong("against their own token")
@@ -217,6 +217,24 @@ def no_softmax(logits, ids):
 @loss.wrong("softmax is taken twice")
 def twice(logits, ids):
     return pytorchs(logits.softmax(-1), ids)
+
+
+@loss.wrong("over the positions, dim=1")
+def dim_1_of_three(logits, ids):
+    about = logits[:, :-1]
+    powers = torch.exp(about - about.amax(dim=1, keepdim=True))
+    log_p = torch.log(powers / powers.sum(dim=1, keepdim=True))
+    return -log_p.gather(-1, ids[:, 1:, None]).mean()
+
+
+@loss.wrong("over all the positions, dim=1")
+def dim_1_before_the_cut(logits, ids):
+    return F.nll_loss(torch.log_softmax(logits, dim=1)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+
+@loss.wrong("it gives a bare number")
+def item(logits, ids):
+    return pytorchs(logits, ids).item()
 
 
 @loss.wrong("it adds the surprises up")

@@ -294,6 +294,11 @@ def one_more(logits, p):
     return by_order(logits, p, decide)
 
 
+@top_p.wrong("hold exactly p")
+def until_more_than_p(logits, p):
+    return by_order(logits, p, lambda ordered, p: ordered.cumsum(-1) - ordered <= p)
+
+
 @top_p.wrong("it begins with the least likely")
 def smallest_first(logits, p):
     return by_order(logits, p, right_decision, descending=False)
@@ -507,6 +512,18 @@ def all_in_one(logits, p):
 def first_dimension(logits, p):
     probabilities = logits.softmax(0) if logits.ndim > 1 else logits.softmax(-1)
     return logits.masked_fill(probabilities < p * probabilities.amax(-1, keepdim=True), -torch.inf)
+
+
+@min_p.wrong("like one row, with softmax(0)")
+def as_in_the_lesson(logits, p):
+    probabilities = logits.softmax(0)
+    return logits.masked_fill(probabilities < p * probabilities.max(), -torch.inf)
+
+
+@min_p.wrong("both run over the first dimension")
+def columns(logits, p):
+    behind = logits - logits.amax(0, keepdim=True)
+    return logits.masked_fill(behind.exp() < p, -torch.inf) if logits.ndim > 1 else by_differences(logits, p)
 
 
 @min_p.wrong("the largest is looked for along the first dimension")
