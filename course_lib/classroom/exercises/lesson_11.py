@@ -113,6 +113,18 @@ def one_window(learner, random):
 
 def several_windows(learner, random):
     """several windows, each with a start of its own: (batch_size, context_length)"""
+    calls = []
+
+    def counted(high, n):
+        calls.append(n)
+        return places(1, 4)(high, n)
+
+    learner.answer(long_row(random, 30), 2, 3, counted)
+    if len(calls) > 1:
+        raise Wrong(
+            "it calls `draw` more than once: call draw once for all windows, it gives as many starts as are asked for",
+            f"for one batch of 2 windows it called draw {len(calls)} times",
+        )
     learner.compare(
         [
             (long_row(random, 30), 2, 3, places(1, 4)),
@@ -380,6 +392,9 @@ ADAMW_UPDATE = Exercise(
         ),
         "no weight decays: a matrix does": adamw_slip(decays=lambda parameter: False),
         "a vector decays, too: only what has two or more dimensions": adamw_slip(decays=lambda parameter: True),
+        "a vector decays, and a single number does not: only what has *two* or more dimensions decays": adamw_slip(
+            decays=lambda parameter: parameter.ndim >= 1
+        ),
         "a single row decays not, though it is a matrix: what counts is the number of dimensions": adamw_slip(
             decays=lambda parameter: parameter.ndim >= 2 and len(parameter) > 1
         ),
@@ -630,6 +645,13 @@ def runs(random):
     yield table, windows, 0.5, 100.0  # nothing here is long enough to be clipped
 
 
+def plain_losses(learner, given):
+    """A loss that is still a tensor equals its number, but holds on to all that it was computed from."""
+    _, losses = learner.answer(*given)
+    if any(isinstance(loss, torch.Tensor) for loss in losses):
+        raise Wrong("the losses are tensors: a list of plain numbers, as before. `loss.item()` is the number")
+
+
 def without(bug):
     """The check that this bug is gone, whichever of the others are still there."""
 
@@ -640,6 +662,8 @@ def without(bug):
             learner.compare(given)
         elif bug in there:
             raise Wrong(PLANTED[bug][1])
+        elif bug == "loss":
+            plain_losses(learner, given[0])
 
     check.__doc__ = SAYS[bug]
     return check

@@ -65,8 +65,13 @@ def own_system(chat_prompt, random):
 
 
 def several_turns(chat_prompt, random):
-    """several turns, whoever spoke last; a system message further down is a message like any other"""
-    turns = [("user", "assistant", "user"), ("system", "user", "assistant"), ("user", "system", "user", "assistant")]
+    """several turns, whoever spoke first or last; a system message further down is a message like any other"""
+    turns = [
+        ("assistant", "user"),
+        ("user", "assistant", "user"),
+        ("system", "user", "assistant"),
+        ("user", "system", "user", "assistant"),
+    ]
     chat_prompt.compare((said(random, *roles), f"You are number {draw(random, 2, 99)}.") for roles in turns)
 
 
@@ -89,6 +94,9 @@ CHAT_PROMPT = Exercise(
         ),
         "the default system message goes in front of the messages' own: only where they begin with none": written(
             default=lambda messages: True
+        ),
+        "the default system message stays away where the assistant speaks first: it comes first there, too": written(
+            default=lambda messages: messages[0]["role"] == "user"
         ),
         "it looks for a system message anywhere: the template looks at the first message alone": written(
             default=lambda messages: all(message["role"] != "system" for message in messages)
@@ -379,8 +387,8 @@ LLM_FORWARD = Exercise(
         ),
     },
     hints=(
-        "Three steps: the look-up, the blocks one after the other, and at the end the last norm and the comparison "
-        "with the table, as in lesson 09. Everything that the steps need is in `weights` and `sizes`.",
+        "Four steps: the look-up, the blocks one after the other, the last norm, and the comparison with the table, as "
+        "in lesson 09. Everything that the steps need is in `weights` and `sizes`.",
         "The angles are the same for all blocks: `rotation_angles(torch.arange(n), sizes['d_head'], sizes['theta'])` "
         'for n positions. For block number i collect the tensors whose names begin with `f"blocks.{i}."`, and call '
         "them by what stands after that: `name.removeprefix(…)`.",

@@ -115,6 +115,13 @@ def one_start(tokens, batch_size, context_length, draw):
     return window[:, :-1], window[:, 1:]
 
 
+@sample_batch.wrong("call draw once for all windows")
+def one_draw_a_window(tokens, batch_size, context_length, draw):
+    starts = [int(draw(len(tokens) - context_length, 1)) for _ in range(batch_size)]
+    windows = torch.stack([tokens[s : s + context_length + 1] for s in starts])
+    return windows[:, :-1], windows[:, 1:]
+
+
 @sample_batch.wrong("at multiples of context_length")
 def pieces(tokens, batch_size, context_length, draw):
     n = (len(tokens) - 1) // context_length
@@ -360,6 +367,14 @@ def all_decay(parameter, gradient, mean, mean_square, step, learning_rate, betas
     fair_m, fair_v = m / (1 - betas[0] ** step), v / (1 - betas[1] ** step)
     parameter = parameter * (1 - learning_rate * weight_decay)
     return parameter - learning_rate * fair_m / (fair_v.sqrt() + epsilon), m, v
+
+
+@adamw_update.wrong("a single number does not: only what has *two*")
+def one_dimension_is_enough(parameter, gradient, mean, mean_square, step, learning_rate, betas, epsilon, weight_decay):
+    decay = weight_decay if parameter.ndim >= 1 else 0.0
+    return by_lerp(parameter, gradient, mean, mean_square, step, learning_rate, betas, epsilon, 0.0)[0] - (
+        learning_rate * decay * parameter
+    ), *averages(gradient, mean, mean_square, betas)
 
 
 @adamw_update.wrong("a single row decays not")
@@ -722,6 +737,12 @@ def summed(table, windows, learning_rate, longest):
 def losses_as_tensors(table, windows, learning_rate, longest):
     table, losses = loop(table, windows, learning_rate, longest)
     return table, torch.tensor(losses)
+
+
+@repaired_training.wrong("the losses are tensors")
+def losses_not_yet_numbers(table, windows, learning_rate, longest):
+    table, losses = loop(table, windows, learning_rate, longest)
+    return table, [torch.tensor(loss) for loss in losses]
 
 
 @repaired_training.wrong("the loss grows")

@@ -196,6 +196,12 @@ def skips_empty(messages, system):
     return text + turns([m for m in messages if m["content"]])
 
 
+@chat_prompt.wrong("where the assistant speaks first")
+def default_before_users_alone(messages, system):
+    front = turn("system", system) if messages[0]["role"] == "user" else ""
+    return front + turns(messages)
+
+
 # ---- llm_forward ----------------------------------------------------------------------------------
 
 llm_forward = Proof("llm_forward")
