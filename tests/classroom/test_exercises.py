@@ -17,7 +17,8 @@ from course_lib.classroom.workspace import LESSONS, lesson_names
 
 NOTEBOOKS = [LESSONS / name for name in lesson_names()]
 EXERCISES, PROOFS = exercises(), proofs()
-SEEDS = 20
+FRESH = bool(os.environ.get("COURSE_FRESH"))
+SEEDS = 20 if FRESH else 6  # draws of each proof
 
 RIGHT = [pytest.param(name, f, id=f"{name}-{f.__name__}") for name, proof in PROOFS.items() for f in proof.rights]
 WRONG = [
@@ -29,8 +30,11 @@ WRONG = [
 
 @pytest.fixture(autouse=True)
 def the_same_draws_each_time(request, monkeypatch):
-    """`check` draws its inputs anew each time; here a run draws those of the run before. COURSE_FRESH=1 lets it be."""
-    if not os.environ.get("COURSE_FRESH"):
+    """`check` draws its inputs anew each time; here a run draws those of the run before.
+
+    After a change of a check, COURSE_FRESH=1 draws more of them, and others each time.
+    """
+    if not FRESH:
         monkeypatch.setattr(secrets, "randbits", random.Random(request.node.name).getrandbits)
 
 
