@@ -1,5 +1,6 @@
 """Homework 3: training to a known floor, six samplers, a KV cache, when to stop, and a study with its error."""
 
+import contextlib
 import functools
 import math
 import statistics
@@ -186,6 +187,17 @@ class TableModel(torch.nn.Module):
         return self.table[ids]
 
 
+@contextlib.contextmanager
+def one_thread():
+    """Models as small as these train no faster with more, and a mark should not hang on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def watched(make):
     """`make_model` for the learner, and the models that it made: each with what it has read, and how it came about."""
     made = []
@@ -290,6 +302,7 @@ def language(random, words):
             return chances
 
 
+@one_thread()
 def made_up_language(train, random):
     """a language made up for the check, in which the next word hangs on the last one: within 8% of its floor"""
     words, n, context = 8, 24_000, 8
@@ -356,6 +369,7 @@ def small_transformer():
     return Transformer(TransformerConfig(vocab_size=n_words, context_length=24, **shape))
 
 
+@one_thread()
 def hill_world(train, random):
     """Hill World, who did what where, with a small transformer: within 10% of the floor"""
     if train.made:
