@@ -163,7 +163,7 @@ def the_class():
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     root = tmp_path_factory.mktemp("an instructor's")
-    config = (ROOT / "nbgrader_config.py").read_text().replace("c.Execute.timeout = 120", "c.Execute.timeout = 15")
+    config = (ROOT / "nbgrader_config.py").read_text().replace("c.Execute.timeout = 120", "c.Execute.timeout = 45")
     (root / "nbgrader_config.py").write_text(config)
     release(NAME, root=root)
     students = the_class()
