@@ -5,7 +5,7 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.judging import describe
+from course_lib.classroom.judging import describe, same
 from course_lib.prediction import logits as library
 
 
@@ -29,6 +29,10 @@ def several_rows(softmax, random):
 
 def large_scores(softmax, random):
     """scores in the thousands, above and below 0, and a row far above another"""
+    for far in (torch.tensor([1002.0, 1000.0]), torch.tensor([-998.0, -1000.0])):  # beyond any limit
+        answer = softmax.answer(far)
+        if isinstance(answer, torch.Tensor) and answer.tolist() == [0.5, 0.5]:
+            raise Wrong(CUT_OFF, f"stable_softmax({describe(far)}) gave {describe(answer)}")
     apart = torch.tensor([[1000.0], [-1000.0]]) + scores(random, 2, 4)
     softmax.compare(
         [
@@ -61,6 +65,7 @@ def largest_of_each(s):
     return s.max(-1, keepdim=True).values
 
 
+CUT_OFF = "it cuts scores or powers off at a limit: those beyond it all get the same. Take the largest of each row off"
 SOFTMAX_MISTAKES = {
     "rows do not sum to 1: softmax runs over the first dimension, and the last, dim=-1, is asked for": lambda s: (
         torch.softmax(s, 0)
@@ -100,8 +105,12 @@ SOFTMAX_MISTAKES = {
     "a score of −∞ gets a share: e to the power of −∞ is 0, so leave it as it is": lambda s: torch.softmax(
         s.masked_fill(s == -torch.inf, 0.0), -1
     ),
-    "it cuts scores off at a limit: those beyond it all get the same": lambda s: power_share(
-        torch.exp(s.clamp(-50, 50))
+    CUT_OFF: lambda s: power_share(torch.exp(s.clamp(-50, 50))),
+    "64 bits only move the border: e to the power of 1000 overflows there, too. Take the largest of each row off": (
+        lambda s: power_share(torch.exp(s.double())).float()
+    ),
+    "NaN is made a 0, and hides that e to the power of large scores overflowed: take the largest of each row off": (
+        lambda s: power_share(torch.exp(s)).nan_to_num(0.0)
     ),
 }
 
@@ -141,8 +150,15 @@ def many_texts(loss, random):
 def sure_and_wrong(loss, random):
     """scores in the hundreds and thousands, of a model that is sure of itself and wrong"""
     logits, ids = text(random, 2, 4, 6)
+    answer, right = loss.answer(logits + 1000, ids), shifted(logits, ids)
+    if abs(right - math.log(6)) > 0.01 and same(answer, torch.tensor(math.log(6))):
+        raise Wrong(
+            "it cuts scores off at a limit: beyond it all tokens get the same. Take the largest score off first",
+            f"with 1000 added to all scores it gave {describe(answer)}; right is {describe(right)}",
+        )
+    apart = 1000.0 * (-1) ** (torch.arange(2)[:, None] + torch.arange(4))[..., None]  # above and below 0 by turns
     sure = torch.nn.functional.one_hot((ids.roll(-1, 1) + 1) % 6, 6)  # of an id that does not come
-    loss.compare([(logits + 300 * sure, ids), (logits + 1000, ids), (logits - 1000, ids)])
+    loss.compare([(logits + 300 * sure, ids), (logits + 1000, ids), (logits - 1000, ids), (logits + apart, ids)])
 
 
 def mean_loss(logits, ids, reduction="mean"):
@@ -171,8 +187,17 @@ def naive(logits, ids):
     return -(powers / powers.sum(-1, keepdim=True)).gather(-1, ids[:, 1:, None]).log().mean()
 
 
+def one_largest_for_all(logits, ids):
+    below = logits[:, :-1] - logits.max()
+    return -(below - below.exp().sum(-1, keepdim=True).log()).gather(-1, ids[:, 1:, None]).mean()
+
+
 LOSS_MISTAKES = {
     "the scores are held against their own token: those at position i are about the id at i + 1": mean_loss,
+    "the scores are held against their own token, and the last token is left out: those at position i are about the id "
+    "at i + 1": lambda s, i: mean_loss(s[:, :-1], i[:, :-1]),
+    "the scores are held against their own token, and the first token is left out: those at position i are about the "
+    "id at i + 1": lambda s, i: mean_loss(s[:, 1:], i[:, 1:]),
     "it shifts the wrong way: the scores at position i are about the id at i + 1": lambda s, i: mean_loss(
         s[:, 1:], i[:, :-1]
     ),
@@ -211,6 +236,8 @@ LOSS_MISTAKES = {
         lambda s, i: shifted(s, i, "sum") / (i.shape[1] - 1)
     ),
     "e to the power of large scores overflows, or all become 0: take the largest score off first": naive,
+    "it takes off one largest score for several positions: where all scores lie far below it, ln 0 is left. Each "
+    "position has its own (dim=-1, keepdim=True)": one_largest_for_all,
     "a probability too small for 32 bits becomes 0, and its logarithm −∞: calculate the logarithm without it, "
     "s − ln Σ e^s": log_of_softmax(lambda p: p),
     "a small number is added to the probability, and hides how wrong the model is: s − ln Σ e^s needs none": (

@@ -119,9 +119,21 @@ def infinity_to_0(logits):
     return torch.softmax(torch.nan_to_num(logits, neginf=0.0), -1)
 
 
-@softmax.wrong("it cuts scores off")
+@softmax.wrong("off at a limit")
 def clamped(logits):
-    return share(torch.exp(logits.clamp(max=50).clamp(min=-50)))
+    return share(torch.exp(logits.clamp(max=80)))
+
+
+@softmax.wrong("64 bits only move the border")
+def in_64_bits(logits):
+    powers = logits.double().exp()
+    return (powers / powers.sum(-1, keepdim=True)).to(logits.dtype)
+
+
+@softmax.wrong("NaN is made a 0")
+def no_nan(logits):
+    p = share(torch.exp(logits))
+    return torch.where(p.isnan(), 0.0, p)
 
 
 # ---- next_token_loss ------------------------------------------------------------------------------
@@ -159,7 +171,17 @@ def by_loops(logits, ids):
     return torch.tensor(total / n)
 
 
-@loss.wrong("against their own token")
+@loss.wrong("and the last token is left out")
+def own_token_but_the_last(logits, ids):
+    return mean_of(logits[:, :-1], ids[:, :-1])
+
+
+@loss.wrong("and the first token is left out")
+def own_token_but_the_first(logits, ids):
+    return mean_of(logits[:, 1:], ids[:, 1:])
+
+
+@loss.wrong("against their own token: those")
 def not_shifted(logits, ids):
     return mean_of(logits, ids)
 
@@ -267,6 +289,18 @@ def nothing_off_first(logits, ids):
     powers = torch.exp(logits)
     p = powers / powers.sum(-1, keepdim=True)
     return -p[:, :-1].gather(-1, ids[:, 1:, None]).log().mean()
+
+
+@loss.wrong("one largest score for several positions")
+def largest_of_a_text(logits, ids):
+    about = logits[:, :-1]
+    about = about - about.amax(dim=(1, 2), keepdim=True)
+    return -(about - about.exp().sum(-1, keepdim=True).log()).gather(-1, ids[:, 1:, None]).mean()
+
+
+@loss.wrong("it cuts scores off at a limit")
+def clamped_scores(logits, ids):
+    return pytorchs(logits.clamp(-80, 80), ids)
 
 
 @loss.wrong("too small for 32 bits")
