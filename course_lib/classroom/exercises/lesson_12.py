@@ -253,7 +253,14 @@ TOP_K = Exercise(
             ),
             equal_ones,
         ),
-        "batch": (each_row,),
+        "batch": (
+            crash_said(
+                each_row,
+                "size of tensor",
+                "its bounds do not meet their rows: each row has a k-th largest of its own, and `[..., -1:]` keeps the "
+                "dimension that it stands in",
+            ),
+        ),
     },
     mistakes=TOP_K_ROW | TOP_K_BATCH,
     hints=(
@@ -373,6 +380,12 @@ TOP_P_BATCH = {
     "softmax runs over the first dimension: the vocabulary is the last one (dim=-1)": lambda x, p: nucleus(
         x, p, probabilities=x.softmax(0)
     ),
+    "it runs along the first dimension from beginning to end: the vocabulary is the last one (dim=-1)": lambda x, p: (
+        nucleus(x.movedim(0, -1), p).movedim(-1, 0)
+    ),
+    "what one row drops is dropped in all rows, for `index_fill` knows no rows: scatter keeps them apart": (
+        lambda x, p: ruled_out(nucleus(x, p).isfinite().flatten(0, -2).all(0).expand(x.shape), x)
+    ),
     "every row keeps as many tokens as the first one: each has a number of its own": lambda x, p: ruled_out(
         x >= kth(x, int(nucleus(x, p).isfinite().sum(-1).flatten()[0])), x
     ),
@@ -383,7 +396,17 @@ TOP_P = Exercise(
     lesson="12",
     title="the fewest that hold p",
     oracle=sampling.top_p,
-    checks={"row": (fewest, all_or_one), "batch": (each_row_by_itself,)},
+    checks={
+        "row": (fewest, all_or_one),
+        "batch": (
+            crash_said(
+                each_row_by_itself,
+                "out of bounds for dimension 0",
+                "it treats a batch like one row: along dimension 0 stand rows, not tokens to be dropped. `scatter` with "
+                "-1 keeps the rows apart",
+            ),
+        ),
+    },
     mistakes=TOP_P_ROW | TOP_P_BATCH,
     hints=(
         "Sort the scores, the largest first, turn them into probabilities and add these up from the left. A token "
@@ -491,7 +514,14 @@ MIN_P = Exercise(
     oracle=sampling.min_p,
     checks={
         "row": (likely_enough, equals_and_one),
-        "batch": (each_row_has_a_likeliest,),
+        "batch": (
+            crash_said(
+                each_row_has_a_likeliest,
+                "size of tensor",
+                "its bounds do not meet their rows: each row has a largest of its own, and keepdim=True keeps the "
+                "dimension that it stands in",
+            ),
+        ),
     },
     mistakes=MIN_P_ROW
     | MIN_P_BATCH
@@ -641,7 +671,17 @@ REPETITION_PENALTY = Exercise(
     lesson="12",
     title="less of the same",
     oracle=sampling.repetition_penalty,
-    checks={"row": (less_likely, once, nothing_to_do), "batch": (own_ids,)},
+    checks={
+        "row": (less_likely, once, nothing_to_do),
+        "batch": (
+            crash_said(
+                own_ids,
+                "out of bounds for dimension 0",
+                "it treats a batch like one row: `logits[ids]` picks along dimension 0, where rows stand. `gather` and "
+                "`scatter` with -1 keep the rows apart",
+            ),
+        ),
+    },
     mistakes=PENALTY_ROW | PENALTY_REPEATED | PENALTY_BATCH,
     hints=(
         "Get the scores of the tokens that have come, change them, and put them back at their places.",

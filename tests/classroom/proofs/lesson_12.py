@@ -225,6 +225,12 @@ def above_the_next(logits, k):
     return logits.masked_fill(logits <= following, -torch.inf)
 
 
+@top_k.wrong("a k-th largest of its own, and")
+def one_row_as_in_the_lesson(logits, k):
+    least = logits.topk(min(k, logits.shape[-1])).values[-1]
+    return logits.masked_fill(logits < least, -torch.inf)
+
+
 # ---- top_p ----------------------------------------------------------------------------------------
 
 top_p = Proof("top_p")
@@ -398,6 +404,28 @@ def number_of_the_first(logits, p):
     return by_order(logits, p, lambda ordered, p: (torch.arange(ordered.shape[-1]) < number).expand(ordered.shape))
 
 
+@top_p.wrong("along the first dimension from beginning to end")
+def down_the_columns(logits, p):
+    ordered, order = logits.sort(dim=0, descending=True)
+    probabilities = ordered.softmax(0)
+    drop = probabilities.cumsum(0) - probabilities >= p
+    return logits.masked_fill(torch.zeros_like(drop).scatter(0, order, drop), -torch.inf)
+
+
+@top_p.wrong("dropped in all rows")
+def what_any_row_drops(logits, p):
+    probabilities, order = logits.softmax(-1).sort(descending=True)
+    before = probabilities.cumsum(-1) - probabilities
+    return logits.index_fill(-1, order[before >= p], -torch.inf)
+
+
+@top_p.wrong("not tokens to be dropped")
+def index_fill_as_in_the_lesson(logits, p):
+    probabilities, order = logits.softmax(0).sort(descending=True)
+    before = probabilities.cumsum(0) - probabilities
+    return logits.index_fill(0, order[before >= p], -torch.inf)
+
+
 # ---- min_p ----------------------------------------------------------------------------------------
 
 min_p = Proof("min_p")
@@ -544,6 +572,12 @@ def one_likeliest(logits, p):
     return logits.masked_fill(~keep.scatter(-1, logits.argmax(-1, keepdim=True), True), -torch.inf)
 
 
+@min_p.wrong("keepdim=True keeps")
+def a_dimension_lost(logits, p):
+    probabilities = logits.softmax(-1)
+    return logits.masked_fill(probabilities < p * probabilities.amax(-1), -torch.inf)
+
+
 # ---- repetition_penalty ---------------------------------------------------------------------------
 
 penalty_ = Proof("repetition_penalty")
@@ -665,3 +699,9 @@ def first_text(logits, ids, penalty):
     seen = ids.reshape(-1, ids.shape[-1])[0].unique()
     result[..., seen] = everything(logits[..., seen], ids, penalty)
     return result
+
+
+@penalty_.wrong("picks along dimension 0")
+def index_copy_as_in_the_lesson(logits, ids, penalty):
+    seen = logits[ids]
+    return logits.index_copy(0, ids, torch.where(seen > 0, seen / penalty, seen * penalty))
