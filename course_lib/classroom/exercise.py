@@ -29,6 +29,9 @@ class Exercise:
     A mistake is a sentence and the formula of somebody who makes it: `compare` finds the one that gives all the
     learner's answers. `mistakes` are those of the whole exercise.
 
+    `may_call` is for homework: of the course itself, the learner's function may call what is handed in and what stands
+    in these files of input_processing, and nothing else. The first call of each part is watched.
+
     `checks` are grouped in parts: `grade(f, part)` runs one part, `check(f)` all of them in order.
     """
 
@@ -39,4 +42,5 @@ class Exercise:
     hints: tuple[str, str, str]
     checks: Mapping[str, tuple[Callable[..., None], ...]]
     mistakes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    may_call: tuple[str, ...] | None = None  # None: not watched
     seconds: float = 8.0  # for all calls of the learner's function in one go

@@ -8,19 +8,24 @@ the kernel. Nor do we defend against a function that ends the process itself (os
 
 import contextlib
 import ctypes
+import functools
+import inspect
 import io
 import linecache
+import os
 import signal
 import sys
 import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from course_lib.classroom.exercise import NotDone, Wrong
+import course_lib
+from course_lib.classroom.exercise import Exercise, NotDone, Wrong
 
+LIBRARY = os.path.dirname(course_lib.__file__) + os.sep
 KEPT_CHARACTERS = 300
 MANY_CHARACTERS = 100_000
 POKE = 0.01  # seconds between attempts, for a loop that catches everything
@@ -179,3 +184,54 @@ def _watchdog(seconds: float) -> Iterator[None]:
                 raise_in(thread, ctypes.py_object(OutOfTime))
                 while True:
                     pass
+
+
+@contextlib.contextmanager
+def watched(arguments: tuple, exercise: Exercise) -> Iterator[list[str]]:
+    """Inside, the list fills with what the learner's function calls of course_lib though it should not.
+
+    It may call what stands in the files `may_call` of input_processing, and what it was handed: an encoder, a rule of
+    choice, or what makes it a model of the checks' own, with the methods and hooks of that. It may not call what the
+    checks are made of: they know the answers. With None for `may_call` nothing is watched.
+    """
+    called = []
+    if exercise.may_call is None or sys.getprofile() is not None:  # there can be but one profiler: somebody else's
+        yield called
+        return
+    free = (__file__, *(os.path.join(LIBRARY, "input_processing", f"{name}.py") for name in exercise.may_call))
+    checks = os.path.join(LIBRARY, "classroom", "")
+    handed, oracle = set(_codes(arguments)), set(_codes(exercise.oracle))
+
+    def may(code):
+        if not code.co_filename.startswith(LIBRARY) or code.co_filename in free or code in handed:
+            return True
+        return code.co_filename.startswith(checks) and "." in code.co_qualname and code not in oracle
+
+    def watch(frame, event, _):
+        code = frame.f_code
+        if event != "call" or may(code):
+            return
+        caller = frame.f_back
+        while caller and not caller.f_code.co_filename.startswith(LIBRARY):
+            caller = caller.f_back
+        if caller and caller.f_code is _learner.__code__ and code.co_name != "<module>":  # an import
+            called.append(code.co_qualname)
+
+    sys.setprofile(watch)
+    try:
+        yield called
+    finally:
+        sys.setprofile(None)
+
+
+def _codes(thing: Any) -> Iterator[Any]:
+    """The code of each function in the thing, however deep it lies in tuples, lists and dictionaries."""
+    if isinstance(thing, Mapping):
+        thing = [*thing.values()]
+    if isinstance(thing, list | tuple):
+        for part in thing:
+            yield from _codes(part)
+    elif callable(thing):
+        thing = thing.func if isinstance(thing, functools.partial) else thing
+        if hasattr(inspect.unwrap(thing), "__code__"):
+            yield inspect.unwrap(thing).__code__

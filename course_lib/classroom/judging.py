@@ -29,6 +29,7 @@ class Learner:
             raise NotDone
         self.function, self.exercise, self.sink = function, exercise, guard.Sink()
         self.left, self.luck, self.made = exercise.seconds, random.Random(seed), {}
+        self.watched = False  # the first call is, and stands for all
 
     def compare(self, inputs: Iterable[Any], mistakes: Mapping[str, Callable[..., Any]] | None = None) -> None:
         """Hold the learner's answers for all inputs, smallest first, against the oracle's.
@@ -62,14 +63,19 @@ class Learner:
     def answer(self, *arguments: Any) -> Any:
         """The learner's answer as it is, for a check that looks at a property of it."""
         given = copy.deepcopy(arguments)
-        began = monotonic()
-        try:
-            with _own_luck(self.luck.getrandbits(62)):
+        answer, fault, began = None, None, monotonic()
+        watch = contextlib.nullcontext() if self.watched else guard.watched(given, self.exercise)
+        with watch as called, _own_luck(self.luck.getrandbits(62)):
+            try:
                 answer = guard.call(self.function, given, self.left, self.sink)
-        except Wrong as wrong:
-            raise Wrong(wrong.sentence, wrong.shown or self._call(arguments)) from None
-        finally:
-            self.left -= monotonic() - began
+            except Wrong as wrong:
+                fault = wrong
+        self.left -= monotonic() - began
+        self.watched = True
+        if called:
+            raise Wrong(f"it calls `{called[0]}` of course_lib, and that is what you are to write")
+        if fault:
+            raise Wrong(fault.sentence, fault.shown or self._call(arguments)) from None
         if not all(map(same, given, arguments)):
             raise Wrong(
                 "it changes what it was given: work on a copy, or make a new value",

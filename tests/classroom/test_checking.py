@@ -278,3 +278,29 @@ def test_grade_is_not_taken_in():
     for function in (lambda logits: Equal(0), prints_a_pass, leaves, memorised):
         with pytest.raises(AssertionError):
             grade(called("greedy_choice", function))
+
+
+def by_the_library(keys, shift, theta):
+    from course_lib.input_processing.positions import rotate, rotation_angles  # allowed, in this exercise
+
+    return rotate(keys, rotation_angles(torch.full((len(keys),), shift), keys.shape[-1], theta))
+
+
+def rope_by_the_library(x, positions, theta):
+    from course_lib.input_processing.positions import rotate, rotation_angles
+
+    return rotate(x, rotation_angles(positions, x.shape[-1], theta))
+
+
+def test_homework_may_call_what_its_exercise_says(capsys):
+    assert "4 of 4 checks" in said_of(by_the_library, capsys, "move_keys")
+    assert "it calls `rotation_angles` of course_lib" in said_of(rope_by_the_library, capsys, "apply_rope")
+
+
+@pytest.mark.parametrize("name", ["move_keys", "byte_words", "best_pair", "turn_heads"])
+def test_homework_that_asks_the_checks_has_no_points_in_any_part(name):
+    exercise = exercises()[name]
+    for part in exercise.checks:
+        for stolen in (lambda *given: exercise.oracle(*given), lambda *given: exercises()[name].oracle(*given)):
+            with pytest.raises(AssertionError, match="of course_lib, and that is what you are to write"):
+                grade(called(name, stolen), part)

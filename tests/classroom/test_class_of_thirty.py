@@ -67,13 +67,14 @@ FEW = (
     "tests that pass",
     "a cell and its tests gone",
     "patches the library",
+    "asks the checks",
     "ends the kernel",
     "takes all memory in a cell",
     "loops and cannot be stopped",
     "empties the cells",
 )
 ALL_THIRTY = os.environ.get("COURSE_CLASS") == "30"
-ORACLE = """
+ASKS = """
     from course_lib.classroom.exercises import exercises
 
     return exercises()["{name}"].oracle({arguments})"""
@@ -117,7 +118,6 @@ def the_class():
         "perfect": (solved(), 100),
         "empty": (blank(), 0),
         "first half": (blank(**{name: SOLUTIONS[name] for name in FUNCTIONS[:4]}), points_of(*FUNCTIONS[:4])),
-        "second half": (blank(**{name: SOLUTIONS[name] for name in FUNCTIONS[4:]}), points_of(*FUNCTIONS[4:])),
         "all wrong": (blank(**{name: WRONG[name] for name in FUNCTIONS}), 100 - sum(map(lost_by, FUNCTIONS))),
         "syntax error": (solved(byte_words="    return {"), 100 - points_of("byte_words")),
         "prints a pass": (blank(**dict.fromkeys(FUNCTIONS, "    print('✓ all checks passed')")), 0),
@@ -140,6 +140,10 @@ def the_class():
                 "    return train_bpe(text, 256 + n_merges)"
             ),
             100 - points_of("learn_merges"),
+        ),
+        "asks the checks": (
+            blank(**{name: ASKS.format(name=name, arguments=ARGUMENTS[name]) for name in FUNCTIONS}),
+            0,
         ),
         "loops in a function": (solved(move_keys="    while True:\n        pass"), 100 - points_of("move_keys")),
         "loops in a cell": (cell_first(solved(), "while True:\n    pass"), 100),
@@ -210,6 +214,7 @@ def test_the_marks_are_there_as_a_table(graded):
         ("no tests", "was missing from the submission"),
         ("empties the cells", "This cell did not run to its end"),
         ("calls the library", "and that is what you are to write"),
+        ("asks the checks", "and that is what you are to write"),
         ("syntax error", "SyntaxError"),
         ("patches the library", "not done yet"),
     ],
@@ -226,22 +231,12 @@ def test_what_a_person_should_read_is_said(graded):
     _, _, result = graded
     honest = {"perfect", "empty", "first half", "all wrong", *(f"wrong {name}" for name in FUNCTIONS)}
     assert all(not result[student].to_read for student in honest & set(result))
-    for student in ("patches the library", "ends the kernel", "empties the cells"):
+    for student in ("patches the library", "asks the checks", "ends the kernel", "empties the cells"):
         assert result[student].to_read, student
 
 
-# What no check inside the same process can prevent, and a person finds by what `marks` tells to read.
-
-
-@pytest.mark.parametrize(
-    "answers",
-    [
-        {name: ORACLE.format(name=name, arguments=ARGUMENTS[name]) for name in FUNCTIONS},
-        {"byte_words": FROM_THE_COURSE},
-    ],
-    ids=["asks the checks themselves", "reads the solution from the disk"],
-)
-def test_a_stolen_answer_is_on_the_list(answers):
+def test_a_solution_from_the_disk_is_on_the_list():
+    """No check inside the same process can prevent it: a person finds it by what `marks` tells to read."""
     from course_lib.classroom.autograding import worth_a_look
 
-    assert len(worth_a_look(blank(**answers), blank())) >= len(answers)
+    assert worth_a_look(blank(byte_words=FROM_THE_COURSE), blank())

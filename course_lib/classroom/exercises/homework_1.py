@@ -11,7 +11,6 @@ import torch
 
 from course_lib import assets
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises import tools
 from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.input_processing.bpe import encode_word, listed_merges, merge_by_scan
 from course_lib.input_processing.bpe_training import BYTES_BY_ID, train_bpe
@@ -21,7 +20,6 @@ from course_lib.input_processing.tokenizer import SpecialToken, split_at_special
 from course_lib.pretrained.vocabularies import NAMES, load_tokenizer
 
 BASE_IDS = {token: id for id, token in enumerate(BYTES_BY_ID)}
-by_oneself = functools.partial(tools.by_oneself, allowed=("patterns",))
 
 
 @functools.cache
@@ -50,7 +48,6 @@ def byte_words(words):
 
 def each_word(count, random):
     """each word as a tuple of bytes, with how often it occurs"""
-    by_oneself(count, ["a"])
     count.compare([["a"], [" a", "a"], *(some(random, WORDS, size) for size in (3, 6, 12, 40))])
 
 
@@ -68,6 +65,7 @@ BYTE_WORDS = Exercise(
     lesson="hw1",
     title="words as bytes, counted",
     oracle=byte_words,
+    may_call=("patterns",),
     checks={"words": (each_word, foreign)},
     mistakes={
         "its tokens are characters; they have to be bytes: b'T', not 'T'": kept_as(tuple),
@@ -177,7 +175,6 @@ def most_frequent(best, random):
     """the most frequent pair, each word weighing as much as it occurs"""
     ids = vocabulary(random, 6)
     one, two, three, *_ = ids
-    by_oneself(best, {(one, two): 3}, ids)
     # 6 against 5, and 3 against 5 for one who sees a pair once a word
     best.compare([({(one, two, one, two): 3, (two, three): 5}, ids), *corpora(random, tied=False)])
 
@@ -202,7 +199,6 @@ def no_pair(best, random):
 
 def equally_frequent(best, random):
     """of equally frequent pairs, the one whose left token is oldest, then whose right token is"""
-    by_oneself(best, {(b"b", b"a"): 1}, {b"a": 0, b"b": 1})
     old, two, three = shuffled(random, [b"a", b"b", b"c"])
     left_alike = {(old, three): 1, (old, two): 1, (three, two): 1}, {three: 7, two: 5, old: 2}
     best.compare([left_alike, *corpora(random, tied=True, number=40)])
@@ -213,6 +209,7 @@ BEST_PAIR = Exercise(
     lesson="hw1",
     title="the most frequent pair, and of equals the oldest",
     oracle=best_pair,
+    may_call=("patterns",),
     checks={"counts": (most_frequent, repeats, no_pair), "ties": (equally_frequent,)},
     mistakes={
         "it counts each word once: a word weighs as much as it occurs": counted_by(
@@ -361,7 +358,6 @@ def compare_choosing(learned, inputs, rule):
 
 def few_words(learned, random):
     """the merges of a few words, in order"""
-    by_oneself(learned, {(b"a", b"b"): 2}, {b"a": 0, b"b": 1}, 1, right_pair)
     a, b, c, d, e = shuffled(random, [b"a", b"b", b"c", b"d", b"e"])
     # in the third round (ab, e) and (cd, e) are equals, and ab is older than cd
     tie = {(c, d, e): 2, (a, b, e): 2}, {token: id for id, token in enumerate((a, b, c, d, e))}, 3, right_pair
@@ -406,6 +402,7 @@ LEARN_MERGES = Exercise(
     lesson="hw1",
     title="the merges of a text",
     oracle=learn_merges,
+    may_call=("patterns",),
     checks={"merges": (few_words, same_letters, nothing_left, another_rule, like_the_library)},
     mistakes={
         "it chooses the same pair again and again: after a choice, merge it in every word": learning(
@@ -611,7 +608,6 @@ def merges_of_letters(random, number):
 
 def short_words(encode, random):
     """a few letters, with a few merges in rank order"""
-    by_oneself(encode, "ab", {b"a": 3, b"b": 1, b"ab": 2}, [(b"a", b"b")], {})
     a, b, c = shuffled(random, [b"a", b"b", b"c", b"d"])[:3]
     abc, e_acute = (a + b + c).decode(), (b"\xc3", b"\xa9")
     inputs = [given(random, *one) for one in (("", []), (a.decode(), []), (" a  b", []), ("é", [e_acute]))]
@@ -663,7 +659,6 @@ def compare_special(encode, random, inputs):
 
 def honoured(encode, random):
     """a special token is one id, and what stands beside it is encoded as ever"""
-    by_oneself(encode, *given(random, "<|end|>", [], {"<|end|>": 700}))
 
     def inputs(random, merges):
         alone = [given(random, name, merges, {name: 700}) for name in ("<|end|>", "[INST]")]
@@ -688,6 +683,7 @@ ENCODE_TEXT = Exercise(
     lesson="hw1",
     title="text to ids, special tokens where they are wanted",
     oracle=encode_text,
+    may_call=("patterns",),
     checks={"merges": (short_words, sentences), "special": (honoured, not_honoured)},
     mistakes={
         "it merges nothing: every byte stays a token of its own": encoding(
@@ -773,7 +769,6 @@ def whole_texts(decode, random):
     inputs = [[], [256], [256, 257], as_ids("é"), as_ids("犬")]
     for size in (1, 2, 4, 8):
         inputs.append(as_ids("".join(some(random, WORDS + FOREIGN, size))) + some(random, range(256, 260), size))
-    by_oneself(decode, [256], TOKENS)
     decode.compare([(ids, {id: TOKENS[id] for id in shuffled(random, ids)}) for ids in inputs])
 
 
@@ -799,6 +794,7 @@ DECODE_IDS = Exercise(
     lesson="hw1",
     title="ids to text, whatever their bytes are",
     oracle=decode_ids,
+    may_call=("patterns",),
     checks={"text": (whole_texts, half_characters)},
     mistakes={
         "it reads each token by itself: a character may be spread over several, so join the bytes first": one_by_one,
@@ -935,7 +931,6 @@ def one_turn(bill, random):
     """one question and one answer"""
     encoders = {"letters": a_token_a_letter, "bytes": a_token_a_byte}
     few = [(*one[:4], draw(random, 2, 9)) for one in conversations(random, encoders, 4096, turns=(1,))]
-    by_oneself(bill, *few[0])
     bill.compare(few + list(conversations(random, encoders, 4096, turns=(1,) * 6)))
 
 
@@ -967,6 +962,7 @@ CHAT_BILLS = Exercise(
     lesson="hw1",
     title="the bill of a conversation, in any vocabularies",
     oracle=chat_bills,
+    may_call=("patterns",),
     checks={"bills": (one_turn, many_turns, in_five_vocabularies, no_room)},
     mistakes={
         "it sends only the newest question: a model remembers nothing, so everything so far is sent again": billed_for(
@@ -1060,7 +1056,6 @@ def places(random, number):
 def one_pair(turn, random):
     """two numbers: one pair, turned by one radian a position"""
     inputs = [(torch.tensor([[1.0, 0.0]]), torch.tensor([position]), 10_000.0) for position in (0, 1, 2)]
-    by_oneself(turn, *inputs[1])
     turn.compare(inputs + [(vectors(random, n, 2), places(random, n), 10_000.0) for n in (1, 2, 4)])
 
 
@@ -1085,6 +1080,7 @@ APPLY_ROPE = Exercise(
     lesson="hw1",
     title="rotary positions",
     oracle=apply_rope,
+    may_call=("patterns",),
     checks={"rotation": (one_pair, many_pairs, heads, other_bases)},
     mistakes={
         "it pairs neighbours, 2i with 2i + 1: here the first half is paired with the second": turned(halves=False),
@@ -1153,7 +1149,6 @@ def moved_in_neighbours(keys, shift, theta):
 
 def to_the_right(move, random):
     """keys move up: to later positions"""
-    by_oneself(move, vectors(random, 1, 2), 1, 1e4, allowed=("positions",))
     shifts = shuffled(random, [1, 2, 4, 7, 8, 11, 13, 14])  # to roll 3 or 5 rows by these moves every row
     sizes = ((1, 2), (3, 4), (3, 8), (5, 16))
     move.compare((vectors(random, n, d), shift, 1e4) for shift, (n, d) in zip(shifts, sizes, strict=False))
@@ -1190,6 +1185,7 @@ MOVE_KEYS = Exercise(
     lesson="hw1",
     title="keys that were turned once, moved to other positions",
     oracle=move_keys,
+    may_call=("positions",),
     checks={"shift": (to_the_right, to_the_left, other_base, scores_stay)},
     mistakes={
         "it turns the wrong way: a key that moves up by 1 turns on by one more step": moved_by(

@@ -7,7 +7,7 @@ from torch.nn.functional import silu
 
 from course_lib import assets
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import by_oneself, draw, shuffled, some, vectors
+from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.input_processing.positions import rotate, rotation_angles
 from course_lib.pretrained.checkpoints import transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
@@ -44,7 +44,6 @@ masked_weights = weighed(in_window)
 
 def after_cached_keys(weigh, random):
     """the queries are the last tokens: each sees all keys up to its own"""
-    by_oneself(weigh, vectors(random, 1, 2), None)
     shapes = ((1, 2), (2, 4), (2, 5), (2, 3, 2, 4), (2, 2, 3, 7))
     weigh.compare((vectors(random, *shape), None) for shape in shapes)
 
@@ -70,6 +69,7 @@ MASKED_WEIGHTS = Exercise(
     lesson="hw2",
     title="attention weights, after cached keys and within a window",
     oracle=masked_weights,
+    may_call=(),
     checks={"weights": (after_cached_keys, nothing_cached, windows, large_scores)},
     mistakes={
         "it lines the queries up with the first keys: they are the last tokens, and the keys before are the past": (
@@ -273,7 +273,6 @@ GROUPED = ((4, 2, 2, 3), (6, 3, 4, 4), (6, 2, 6, 5))
 
 def groups(attend, random):
     """fewer key heads than query heads: each serves as many query heads, the first ones first"""
-    by_oneself(attend, *next(attentions(random, stay, GROUPED)), allowed=("positions",))
     attend.compare(attentions(random, stay, GROUPED))
 
 
@@ -297,6 +296,7 @@ GROUPED_ATTENTION = Exercise(
     lesson="hw2",
     title="grouped-query attention",
     oracle=grouped_attention,
+    may_call=("positions",),
     checks={"attention": (groups, extremes, positions, one_token)},
     mistakes={
         "keys and values are swapped: after the queries' rows come the keys', then the values'": attending(
@@ -367,7 +367,6 @@ def wide_rows(random, *shape):
 
 def one_text(feed, random):
     """each token's row by itself: normalized, widened, gated, narrowed, and added to the stream"""
-    by_oneself(feed, *next(halves(random, (((1, 1, 2), 3),))))
     feed.compare(halves(random, (((1, 2, 3), 5), ((1, 4, 4), 6), ((1, 3, 6), 9))))
 
 
@@ -386,6 +385,7 @@ FEED_FORWARD_HALF = Exercise(
     lesson="hw2",
     title="the second half of a block: RMSNorm, gated feed-forward, residual",
     oracle=feed_forward_half,
+    may_call=(),
     checks={"half": (one_text, batches, small_rows)},
     mistakes={
         "the stream is lost: the result is added to x": fed(add=lambda x, normed, more: more),
@@ -520,7 +520,6 @@ def made_up_layers(run, random):
         settings = {"n_heads": heads[0], "n_kv_heads": heads[1], "theta": 50.0, "eps": 0.01}
         x = vectors(random, 1, 5, 4 * heads[0]) * 0.3
         inputs.append((x, tensors, layer, settings))
-    by_oneself(run, *inputs[0], allowed=("positions",))
     run.compare(inputs)
 
 
@@ -578,6 +577,7 @@ RUN_LAYER = Exercise(
     lesson="hw2",
     title="one layer of SmolLM2, from the tensors of its file",
     oracle=run_layer,
+    may_call=("positions",),
     checks={"activations": (made_up_layers, layer_of_smollm2)},
     mistakes={
         'it pairs i with i + d_head/2: a GGUF file has neighbours, `rotate(…, "neighbours")`': running(pairs="halves"),
@@ -695,7 +695,6 @@ def attentions_of_repeats(random, sizes):
 
 def one_layer(find, random):
     """one layer of a few heads: the number of the head, and its score"""
-    by_oneself(find, *attentions_of_repeats(random, ((1, 1, 2),)))
     find.compare(attentions_of_repeats(random, ((1, 3, 4), (1, 5, 3), (1, 6, 5))))
 
 
@@ -709,6 +708,7 @@ FIND_INDUCTION_HEAD = Exercise(
     lesson="hw2",
     title="the strongest induction head, by score",
     oracle=find_induction_head,
+    may_call=(),
     checks={"head": (one_layer, many_layers)},
     mistakes={
         "it measures the weight on the earlier copy itself: the token *after* it is what counts": found(
@@ -842,7 +842,6 @@ def shapes(random, tied, number=6, experts=(1,)):
 
 def dense(count, random):
     """a dense model, its two embedding tables tied or not"""
-    by_oneself(count, SMOLLM2)
     count.compare(shapes(random, tied=(True, False)))
 
 
@@ -861,6 +860,7 @@ COUNT_BY_SHAPE = Exercise(
     lesson="hw2",
     title="a model's parameters, from its published shape",
     oracle=count_by_shape,
+    may_call=(),
     checks={"dense": (dense, real_one), "mixture": (mixtures,)},
     mistakes={
         "keys and values have fewer heads than queries, and so smaller matrices": counted(
@@ -959,7 +959,6 @@ def blocks(random, shapes, unit=False):
 def stream_kept(repair, random):
     """the stream: what each part finds is added to x, and where both find nothing, x comes out as it went in"""
     [(x, weights, *rest)] = blocks(random, ((2, 2, 1),))
-    by_oneself(repair, x, weights, *rest)
     nothing = {name: torch.zeros_like(weights[name]) for name in ("output", "down")}
     lost = {"the stream is lost: even where both parts find nothing, x does not come out as it went in": LOST}
     repair.compare([(x, weights | nothing, *rest), *blocks(random, ((2, 2, 1), (3, 1, 1), (4, 4, 1)))], lost)
@@ -998,6 +997,7 @@ REPAIRED_BLOCK = Exercise(
     lesson="hw2",
     title="a block with three planted bugs, repaired",
     oracle=repaired_block,
+    may_call=(),
     checks={"stream": (stream_kept,), "groups": (groups_right,), "future": (future_hidden,)},
     mistakes={
         "a token does not see itself any more": repairing(weigh=weighed(lambda distance, window: distance > 0)),

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy, silu
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import by_oneself, draw, shuffled, some, vectors
+from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.positions import rotate, rotation_angles
 from course_lib.text_worlds.hill_world import CHILDREN, DEEDS, DOERS
@@ -94,7 +94,6 @@ def steps(random, all_sizes, longest=1e3):
 
 def all_pieces(step, random):
     """the gradient of the mean over all guesses, of a batch in one piece or in several of unequal size"""
-    by_oneself(step, *next(steps(random, [(2,)])))
     step.compare(steps(random, [(2,), (5,), (1, 4), (12, 3, 1, 6)]))
 
 
@@ -118,6 +117,7 @@ STEP_GRADIENT = Exercise(
     lesson="hw3",
     title="the gradient of one step, from a batch in pieces",
     oracle=step_gradient,
+    may_call=(),
     checks={"gradient": (all_pieces, empty_piece, too_long)},
     mistakes={
         "it takes the mean of the pieces' means: a piece with few guesses weighs as much as one with many": stepping(
@@ -320,7 +320,7 @@ def made_up_language(train, random):
     nats = torch.cat([torch.zeros(1), -chances[unseen[:-1], unseen[1:]].log()])
     given = (make_model, tokens, context, 20_000, 0.1)
     try:
-        model = by_oneself(train, *given)
+        model = train.answer(*given)
         if not isinstance(model, torch.nn.Module):
             train.compare([given])
         judge(model, made, "a made-up language", 20_000, (unseen, nats, context, 1))
@@ -389,6 +389,7 @@ TRAIN_TO_FLOOR = Exercise(
     lesson="hw3",
     title="a model trained to the floor of its language, within a budget",
     oracle=train_to_floor,
+    may_call=(),
     checks={"floor": (made_up_language, hill_world)},
     hints=(
         "The loop of lesson 11: a batch of windows from random places, each with the same window one token later as "
@@ -433,7 +434,6 @@ def written(random, length, words=6):
 
 def both_penalties(penalise, random):
     """each token of the text loses `frequency` for each time that it came, and `presence` for having come at all"""
-    by_oneself(penalise, vectors(random, 3), torch.tensor([0, 2, 2]), 0.5, 0.3)
     lengths = (4, 5, 7, 12)
     penalise.compare((2 * vectors(random, 6), written(random, n), 0.3 + 0.1 * n, 0.25) for n in lengths)
 
@@ -456,6 +456,7 @@ COUNT_PENALTIES = Exercise(
     lesson="hw3",
     title="frequency and presence penalty",
     oracle=count_penalties,
+    may_call=(),
     checks={"penalties": (both_penalties, one_penalty, no_text_yet)},
     mistakes={
         "a token that came three times loses `frequency` once: it loses it three times": penalising(
@@ -567,7 +568,6 @@ def texts(random, all_n, length=14, alphabet=3, words=8):
 
 def repeats(forbid, random):
     """a token that would complete n tokens which the text has already gets −∞; all others stay"""
-    by_oneself(forbid, vectors(random, 3), torch.tensor([0, 1, 0]), 2)
     ids = torch.tensor([0, 1, 2, 2, 1, 0, 3, 0, 1])  # 0 1 is begun: after the first one stood 2, and 1 0 is another
     names = torch.randperm(6, generator=random)
     forbid.compare([(vectors(random, 6), names[ids], 3), *texts(random, (2, 2, 3, 3, 2, 3))])
@@ -596,6 +596,7 @@ FORBID_REPEATS = Exercise(
     lesson="hw3",
     title="no n tokens twice",
     oracle=forbid_repeats,
+    may_call=(),
     checks={"repeats": (repeats, longer_ones, single_tokens, too_short)},
     mistakes={
         "it compares the last n tokens: the last n − 1 are begun, and the next token completes them": forbidding(
@@ -688,7 +689,6 @@ def distributions(random, masses, words=9, closed=0, unlike=(lambda log_p: -log_
 
 def typical_ones(keep, random):
     """the tokens whose surprise is nearest to the mean surprise, until they hold `mass`; the others get −∞"""
-    by_oneself(keep, vectors(random, 3), 0.5)
     others = (lambda log_p: -log_p, plain_mean, from_mean_probability)
     keep.compare(distributions(random, (0.2, 0.5, 0.3, 0.7, 0.4, 0.6), unlike=others))
 
@@ -708,6 +708,7 @@ TYPICAL_TOKENS = Exercise(
     lesson="hw3",
     title="typical sampling",
     oracle=typical_tokens,
+    may_call=(),
     checks={"kept": (typical_ones, some_closed, small_mass)},
     mistakes={
         "it keeps the likeliest tokens, as top-p does: how far −ln p is from its mean counts, on either side": (
@@ -777,7 +778,6 @@ def bells(random, all_n, words=10, closed=0):
 
 def near_the_top(keep, random):
     """what lies within n standard deviations of the largest logit stays; the others get −∞"""
-    by_oneself(keep, vectors(random, 3), 1.0)
     few = []
     while len(few) < 4:  # of few tokens more would stay if the squares' sum were divided by one less
         [(logits, n)] = bells(random, some(random, (0.7, 1.0, 1.3), 1), words=5)
@@ -803,6 +803,7 @@ TOP_N_SIGMA = Exercise(
     lesson="hw3",
     title="top-nσ",
     oracle=top_n_sigma,
+    may_call=(),
     checks={"kept": (near_the_top, closed_ones, all_alike)},
     mistakes={
         "it counts from the mean: n standard deviations below the *largest* logit is the line": above(
@@ -907,7 +908,6 @@ def moods(random, rules, low=1.2, high=4.0, words=8):
 
 def a_step(step, random):
     """what surprises more than mu bits is ruled out, one of the rest is drawn, and mu goes after tau"""
-    by_oneself(step, vectors(random, 3), 3.0, 2.0, 0.1, likeliest)
     step.compare(moods(random, (unlikeliest, likeliest, second, unlikeliest, second, unlikeliest, likeliest)))
 
 
@@ -924,6 +924,7 @@ MIROSTAT_STEP = Exercise(
     lesson="hw3",
     title="one step of Mirostat",
     oracle=mirostat_step,
+    may_call=(),
     checks={"step": (a_step, tight)},
     mistakes={
         "it measures in nats: surprise is counted in bits here, −log₂ p": mirostatic(
@@ -1072,7 +1073,6 @@ def kept_states(random, n_kept, n_new, **shape):
 
 def nothing_kept(run, random):
     """an empty cache: a text from its beginning, all at once"""
-    by_oneself(run, *kept_states(random, 0, 2, n_layers=1), allowed=("positions",))
     run.compare([kept_states(random, 0, 3, n_layers=1), kept_states(random, 0, 4)])
 
 
@@ -1114,6 +1114,7 @@ RUN_WITH_CACHE = Exercise(
     lesson="hw3",
     title="a model that runs new tokens alone, with a KV cache",
     oracle=run_with_cache,
+    may_call=("positions",),
     checks={"cache": (nothing_kept, one_new_token, several_new_tokens, piece_by_piece)},
     mistakes={
         "the new tokens are turned as if the text began with them: they stand after those that are kept": running(
@@ -1272,7 +1273,6 @@ def at_an_end(stop, random):
         for mark in (end, turn):
             inputs.append(([*said[:n], mark, *said[n:8]], pieces, [end, turn], [], 20, FAR))
         inputs.append(([turn, *said[:3]], pieces, [end], ["\nUser:"], 20, FAR))
-    by_oneself(stop, *inputs[0])
     stop.compare(inputs)
 
 
@@ -1344,6 +1344,7 @@ WHERE_IT_STOPS = Exercise(
     lesson="hw3",
     title="when a text is at its end, and why",
     oracle=where_it_stops,
+    may_call=(),
     checks={"rule": (at_an_end, at_a_stop_string, at_one_of_several, at_its_length, in_a_loop)},
     mistakes={
         "the text of the end token is in the answer: it is a mark, and nothing that is said": stopping(
@@ -1502,7 +1503,6 @@ def studies(random, wanted, n=2, pairs=5):
 
 def numbers(study, random):
     """the share of repeated n-grams in each text, its mean before and after, and the mean difference"""
-    by_oneself(study, [[1, 1, 1], [1, 2, 3]], [[1, 2, 1], [2, 2, 2]], 1)
     small = [[0, 1, 0, 1, 2], [2, 2, 2, 2, 1, 0]], [[0, 1, 2, 0], [1, 1, 0, 2, 2]], 2
     study.compare([small, *(studies(random, wanted, n) for wanted, n in (("less", 2), ("open", 1), ("more", 3)))])
 
@@ -1530,6 +1530,7 @@ PAIRED_STUDY = Exercise(
     lesson="hw3",
     title="a study of one claim, with its error",
     oracle=paired_study,
+    may_call=(),
     checks={"numbers": (numbers, verdicts, no_difference, short_ones)},
     mistakes={
         "it gives the share of different n-grams: the share of repeated ones is 1 minus that": studying(

@@ -10,7 +10,7 @@ from course_lib.classroom import guard
 from course_lib.classroom.exercise import Exercise, NotDone, Wrong
 from course_lib.classroom.exercises import homework_2, lesson_14
 from course_lib.classroom.exercises.homework_2 import SLIPS_OF_ATTENTION, STORED, attended, gated, rms, turning
-from course_lib.classroom.exercises.tools import by_oneself, draw, some, vectors
+from course_lib.classroom.exercises.tools import draw, some, vectors
 from course_lib.input_processing.positions import rotation_angles
 from course_lib.pretrained.checkpoints import transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
@@ -111,7 +111,6 @@ def stored(random, name, width, n=50):
 
 def one_block(unpack, random):
     """one block of 20 bytes: a scale, a smallest number, and 32 numbers of 4 bits"""
-    by_oneself(unpack, blocks_of_16(random, 1))
     unpack.compare(blocks_of_16(random, 1) for _ in range(3))
 
 
@@ -130,6 +129,7 @@ UNPACK_Q4_1 = Exercise(
     lesson="hw4",
     title="four bits a number, unpacked",
     oracle=q4_1,
+    may_call=(),
     checks={"numbers": (one_block, many_blocks, from_the_file)},
     mistakes={
         "the low and the high half of a byte come out side by side: first the low halves of all 16 bytes": unpacked(
@@ -187,7 +187,6 @@ UNPACK_Q4_1 = Exercise(
 
 def one_wide_block(unpack, random):
     """one block of 34 bytes: a scale and 32 numbers of 8 bits, half of them negative"""
-    by_oneself(unpack, blocks_of_32(random, 1))
     unpack.compare(blocks_of_32(random, 1) for _ in range(3))
 
 
@@ -206,6 +205,7 @@ UNPACK_Q8_0 = Exercise(
     lesson="hw4",
     title="eight bits a number, unpacked",
     oracle=q8_0,
+    may_call=(),
     checks={"numbers": (one_wide_block, many_wide_blocks, from_the_table)},
     mistakes={
         "it reads the bytes as 0 to 255: they are signed, −128 to 127": unpacked(q8_0, signed=lambda q: q.float()),
@@ -305,7 +305,6 @@ def chat_cases(random, *roles_of, encode=by_twos):
 
 def layout(chat_ids, random):
     """one question, several turns, a system message of their own: as in the chat template"""
-    by_oneself(chat_ids, *next(chat_cases(random, ("user",))))
     turns = (("user",), ("user", "assistant", "user"), ("system", "user"), ("user", "system", "assistant"))
     chat_ids.compare(chat_cases(random, *turns))
 
@@ -330,6 +329,7 @@ CHAT_IDS = Exercise(
     lesson="hw4",
     title="a conversation as ids, whatever was typed",
     oracle=conversation,
+    may_call=(),
     checks={"layout": (layout, with_real_tokens), "typed": (typed_markers,)},
     mistakes={
         "a marker that a user typed becomes the special token, and ends the message: put your own ids between the "
@@ -403,7 +403,6 @@ def changed_first(a, b, cos, sin):
 
 def one_head(turn, random):
     """one head: neighbours turn together, the first pair by a radian a position, later pairs more slowly"""
-    by_oneself(turn, vectors(random, 2, 4), 50.0)
     turn.compare((vectors(random, *shape), 50.0) for shape in ((2, 2), (3, 4), (5, 8)))
 
 
@@ -422,6 +421,7 @@ TURN_HEADS = Exercise(
     lesson="hw4",
     title="rotary positions, with the pairs of a GGUF file",
     oracle=turned,
+    may_call=(),
     checks={"turned": (one_head, many_heads, other_bases)},
     mistakes={
         "it pairs number i with i + d_head/2: in this file neighbours are pairs, 2i and 2i + 1": but_turned(
@@ -503,7 +503,6 @@ def halves_of_blocks(random, sizes, turn):
 
 def shared_heads(attend, random):
     """fewer key heads than query heads: each group of query heads shares one"""
-    by_oneself(attend, *next(halves_of_blocks(random, ((4, 2, 3),), homework_2.stay)))
     attend.compare(halves_of_blocks(random, ((4, 2, 3), (6, 3, 5), (9, 3, 4)), homework_2.stay))
 
 
@@ -522,6 +521,7 @@ ATTENTION_HALF = Exercise(
     lesson="hw4",
     title="the first half of a block: norm, attention, residual",
     oracle=attention_half,
+    may_call=(),
     checks={"half": (shared_heads, with_positions, plain_heads)},
     mistakes={
         "the stream is lost: what attention finds is added to x": attending(add=lambda x, rows, found: found),
@@ -606,7 +606,6 @@ def made_up(random, n, n_layers, n_heads, n_kv_heads, tied):
 def two_layers(run, random):
     """a made-up model of two layers, the table at the exit the one at the entrance"""
     inputs = [made_up(random, n, 2, *heads, tied=True) for n, heads in ((3, (2, 1)), (5, (4, 2)))]
-    by_oneself(run, *inputs[0])
     run.compare(inputs)
 
 
@@ -668,6 +667,7 @@ MODEL_SCORES = Exercise(
     lesson="hw4",
     title="SmolLM2's forward pass, from the tensors of its file",
     oracle=model,
+    may_call=(),
     checks={"stack": (two_layers, own_exit), "smollm2": (deep, the_real_model)},
     mistakes={
         "the last norm is missing: output_norm stands between the last layer and the table": but_model(
@@ -768,7 +768,6 @@ def seeds(random):
 
 def goes_on(answer, random):
     """one id after the other, each from the text so far; after `limit` new ids it is over"""
-    by_oneself(answer, speaker(seeds(random)), prompts(random, 2), {5}, 3, 50)
     sizes = ((2, 3), (3, 6), (5, 4), (1, 0))
     answer.compare((speaker(seeds(random)), prompts(random, n), {5}, limit, 50) for n, limit in sizes)
 
@@ -796,6 +795,7 @@ ANSWER_IDS = Exercise(
     lesson="hw4",
     title="the loop that answers",
     oracle=answer_ids,
+    may_call=(),
     checks={"loop": (goes_on, ends, context_full, equal_scores)},
     mistakes={
         "the prompt is in the answer, too: the new ids alone": answering(give=lambda prompt, new: prompt + new),
@@ -913,7 +913,6 @@ def first_of_many(find, random):
         faults = {first + k: by_share(0.01 * 3**k) for k in range(3)}
         inputs.append((*record(random, faults), 1e-3))
     inputs.append((*record(random, {2: turned_about, 3: by_share(0.5)}), 1e-3))
-    by_oneself(find, *inputs[0])
     find.compare(inputs)
 
 
@@ -948,6 +947,7 @@ FIND_FAULT = Exercise(
     lesson="hw4",
     title="where a forward pass goes wrong",
     oracle=find_fault,
+    may_call=(),
     checks={"fault": (first_of_many, all_well, small_rows, one_row, tenth_layer)},
     mistakes={
         "it names the stage that is off most: the first one that is off is the cause": finding(
