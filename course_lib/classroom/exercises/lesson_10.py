@@ -149,13 +149,13 @@ def many_texts(loss, random):
 
 def sure_and_wrong(loss, random):
     """scores in the hundreds and thousands, of a model that is sure of itself and wrong"""
-    logits, ids = text(random, 2, 4, 6)
-    answer, right = loss.answer(logits + 1000, ids), shifted(logits, ids)
-    if abs(right - math.log(6)) > 0.01 and same(answer, torch.tensor(math.log(6))):
+    sure_of_0 = torch.tensor([[[1002.0, 1000.0], [1000.0, 1000.0]]])
+    if same(answer := loss.answer(sure_of_0, torch.tensor([[0, 1]])), torch.tensor(math.log(2))):
         raise Wrong(
             "it cuts scores off at a limit: beyond it all tokens get the same. Take the largest score off first",
-            f"with 1000 added to all scores it gave {describe(answer)}; right is {describe(right)}",
+            f"next_token_loss({describe(sure_of_0)}, [[0, 1]]) gave {describe(answer)}; right is 2.1269",
         )
+    logits, ids = text(random, 2, 4, 6)
     apart = 1000.0 * (-1) ** (torch.arange(2)[:, None] + torch.arange(4))[..., None]  # above and below 0 by turns
     sure = torch.nn.functional.one_hot((ids.roll(-1, 1) + 1) % 6, 6)  # of an id that does not come
     loss.compare([(logits + 300 * sure, ids), (logits + 1000, ids), (logits - 1000, ids), (logits + apart, ids)])

@@ -402,8 +402,8 @@ TOP_P = Exercise(
             crash_said(
                 each_row_by_itself,
                 "out of bounds for dimension 0",
-                "it treats a batch like one row: along dimension 0 stand rows, not tokens to be dropped. `scatter` with "
-                "-1 keeps the rows apart",
+                "it treats a batch like one row: along dimension 0 stand rows, not tokens to be dropped. `scatter` "
+                "with -1 keeps the rows apart",
             ),
         ),
     },
