@@ -157,12 +157,20 @@ def in_words(state: Exchange) -> str:
 @course_style()
 def exchange_figure(state: Exchange) -> Figure:
     """The likeliest next tokens as it should be (left) and with the version that was put in (right)."""
-    figure = Figure(figsize=(WIDTH, 3.1), layout="none")
-    title = f"{state.piece}: {state.version}"
-    figure.text(0.012, 0.93, prose(title, 110), fontsize=11.5, fontweight="bold", va="center")
-    sides = ((AS_IT_SHOULD_BE, state.usual, BLUE.medium), ("with this version", state.now, BLUE.strong))
+    figure = Figure(figsize=(WIDTH, 3.4), layout="none")
+    slip = state.version != AS_IT_SHOULD_BE
+    title = (
+        f"What does the model say {f'with a slip in {state.piece}' if slip else f'with {state.piece} as it should be'}?"
+    )
+    figure.text(0.012, 0.935, prose(title), fontsize=11.5, fontweight="bold", va="center")
+    if slip:
+        figure.text(0.012, 0.855, prose(f"the slip: {state.version}", 115), fontsize=9.5, va="center")
+    sides = (
+        (AS_IT_SHOULD_BE, state.usual, BLUE.medium),
+        ("with the slip" if slip else "the same", state.now, BLUE.strong),
+    )
     for column, (name, said, colour) in enumerate(sides):
-        axes = figure.add_axes((0.115 + 0.5 * column, 0.27, 0.3, 0.5))
+        axes = figure.add_axes((0.115 + 0.5 * column, 0.25, 0.3, 0.46))
         axes.set_title(name, fontsize=10, fontweight="normal", pad=4)
         axes.spines[:].set_visible(False)
         axes.set(xlim=(0, 1), ylim=(SHOWN - 0.5, -0.5), xticks=[])

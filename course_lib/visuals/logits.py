@@ -14,6 +14,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from course_lib.prediction.calibration import Calibration
@@ -21,7 +24,7 @@ from course_lib.prediction.logits import softmax
 from course_lib.visuals.figures import WIDTH, as_array, same_length
 from course_lib.visuals.labels import axis_label, prose
 from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LINE, MUTED, PHASES, course_style
-from course_lib.visuals.words import percent
+from course_lib.visuals.words import from_to, percent
 
 BLUE = PHASES[3]
 
@@ -114,10 +117,12 @@ def loss_split(losses: Mapping[str, float], floor: float, title: str) -> Figure:
     rows = range(len(names))
     axes.barh(rows, [floor] * len(names), height=0.66, color=LINE, label="chance: the entropy of the language")
     axes.barh(rows, values - floor, left=floor, height=0.66, color=BLUE.strong, label="what the model does not know")
+    chance = round(floor, 3)
     for row, value in enumerate(values):
+        whole = round(value, 3)  # and the rest from it, so that what is printed adds up
         # beside a whole bar, so that a small part is still told
         axes.annotate(
-            f"{value:.2f} = {floor:.2f} + {value - floor:.2f}",
+            f"{whole:.3f} = {chance:.3f} + {whole - chance:.3f}",
             (value, row),
             (6, 0),
             textcoords="offset points",
@@ -126,7 +131,7 @@ def loss_split(losses: Mapping[str, float], floor: float, title: str) -> Figure:
         )
     axes.set_yticks(rows, map(prose, names))
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.3 * values.max())
+    axes.set_xlim(0, 1.36 * values.max())
     _no_axis_below(axes)
     axes.set_title(prose(title))
     figure.legend(loc="outside lower left", ncols=2)
@@ -142,14 +147,15 @@ def calibration_figure(measured: Mapping[str, Calibration], title: str, fewest: 
 
     Bins of fewer than `fewest` predictions are left out. A source that means what it says lies on the diagonal.
     """
-    figure = Figure(figsize=(WIDTH, 3.3))
+    figure = Figure(figsize=(WIDTH, 3.6))
     panels = figure.subplots(1, len(measured), sharey=True, squeeze=False)[0]
+    small, large = 12, 150  # points²
     for axes, (name, one) in zip(panels, measured.items(), strict=True):
         enough = one.count >= fewest
         said, came, count = (values[enough].numpy() for values in (one.said, one.came, one.count))
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", zorder=0)
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", zorder=0, label="as much comes as is said")
         axes.plot(said, came, color=BLUE.strong, linewidth=1)
-        axes.scatter(said, came, s=12 + 150 * count / count.max(), color=BLUE.strong, clip_on=False)
+        axes.scatter(said, came, s=small + large * count / count.max(), color=BLUE.strong, clip_on=False)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
@@ -158,6 +164,11 @@ def calibration_figure(measured: Mapping[str, Calibration], title: str, fewest: 
         axes.set_title(prose(name), fontsize=10, fontweight="normal", pad=6)
         axes.set_xlabel("said", loc="center")
     panels[0].set_ylabel("came")
+    dots = [
+        Line2D([], [], color=BLUE.strong, linestyle="", marker="o", markersize=size**0.5, label=f"{many} in the bin")
+        for size, many in ((small, "few"), (small + large, "many"))
+    ]
+    figure.legend(handles=[*panels[0].lines[:1], *dots], loc="outside lower left", ncols=3)
     figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     return figure
 
@@ -193,18 +204,12 @@ def quality_figure(
     for i, (axes, (measure, true)) in enumerate(zip(all_axes, panels.items(), strict=True)):
         for (name, line), look in zip(lines.items(), LOOKS, strict=False):
             axes.plot([m.distance for m in line], [m.values[i] for m in line], **look, markersize=5, label=name)
-            for m in line:
-                if m.name in shown:
-                    # where the line that goes on to the right does not run
-                    rises = any(m.values[i] < n.values[i] for n in _neighbours(m, line) if n.distance > m.distance)
-                    beside = dict(xytext=(7, -13 if rises else 5), textcoords="offset points")
-                    axes.annotate(prose(m.name), (m.distance, m.values[i]), **beside, fontsize=9, color=look["color"])
         if true is not None:
             axes.axhline(true, color=MUTED, linewidth=1, linestyle=":")
             place = dict(xycoords=("axes fraction", "data"), xytext=(-3, 3), textcoords="offset points", ha="right")
             axes.annotate("the truth", (1, true), **place, fontsize=9, color=MUTED)
         axes.set_xscale("log")
-        axes.margins(x=0.22, y=0.08)
+        axes.margins(x=0.28, y=0.08)  # room for names beside the outermost markers
         axes.xaxis.set_major_formatter(lambda nats, _: f"{nats:g}")
         axes.set_xlabel("nats from the truth (KL)")
         axes.set_title(prose(measure), fontsize=10, fontweight="normal")
@@ -212,12 +217,47 @@ def quality_figure(
     all_axes[0].set_yticks([0, 0.5, 1], ["0%", "50%", "100%"])
     figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    figure.draw_without_rendering()  # only now is it known where things are
+    for i, axes in enumerate(all_axes):
+        taken = [text.get_window_extent() for text in axes.texts]
+        for line, look in zip(lines.values(), LOOKS, strict=False):
+            for m in line:
+                if m.name in shown:
+                    note = axes.annotate(
+                        prose(m.name),
+                        (m.distance, m.values[i]),
+                        xytext=(0, 0),
+                        textcoords="offset points",
+                        fontsize=9,
+                        color=look["color"],
+                    )
+                    taken.append(_put_beside(note, axes, taken))
     return figure
 
 
-def _neighbours(one: Measured, line: Sequence[Measured]) -> list[Measured]:
-    place = line.index(one)
-    return [*line[max(0, place - 1) : place], *line[place + 1 : place + 2]]
+PLACES = [
+    dict(position=(side * across, up), ha="left" if side > 0 else "right", va="center_baseline")
+    for up in (8, -9, 0, 15, -16)
+    for across in (7, 12)
+    for side in (1, -1)
+]
+
+
+def _put_beside(note: Annotation, axes: Axes, taken: Sequence[Bbox]) -> Bbox:
+    """Put the note where it crosses no line, no marker and no other note, and lies in the panel: as near as it goes."""
+    inside = axes.get_window_extent()
+    drawn = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
+    markers = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for path in drawn for x, y in path.vertices]
+
+    def faults(place) -> int:
+        note.set(**place)
+        box = note.get_window_extent().padded(2)
+        crossed = sum(path.intersects_bbox(box, filled=False) for path in drawn)
+        left_out = not (inside.x0 < box.x0 and box.x1 < inside.x1 and inside.y0 < box.y0 and box.y1 < inside.y1)
+        return 2 * left_out + crossed + box.count_overlaps([*taken, *markers])
+
+    note.set(**min(PLACES, key=faults))  # the first of the best
+    return note.get_window_extent()
 
 
 # ---- scores that can be moved ---------------------------------------------------------------------
@@ -285,8 +325,8 @@ def without_the_largest_taken_off(state: Adjusted) -> str:
 def adjusted_in_words(state: Adjusted) -> str:
     """The state as a sentence: a text equivalent of the picture."""
     rows = ", ".join(
-        f"{token} {score:.2f} → {percent(now)}"
-        for token, score, now in zip(state.tokens, state.scores, state.after, strict=True)
+        f"{token} {score:.2f}: {from_to(percent(before), percent(now))}"
+        for token, score, before, now in zip(state.tokens, state.scores, state.before, state.after, strict=True)
     )
     return f"Scores and probabilities: {rows}. {without_the_largest_taken_off(state)}"
 
@@ -306,8 +346,8 @@ class AdjustedFigure:
         self.figure.text(0.15 / WIDTH, 1 - 0.26 / HEIGHT, prose(title), fontsize=11.5, fontweight="bold")
         box = lambda left, width: (left / WIDTH, 0.5 / HEIGHT, width / WIDTH, 2.5 / HEIGHT)  # noqa: E731
         self.left = self.figure.add_axes(box(0.95, 2.9))
-        right = self.figure.add_axes(box(4.35, 4.2), xlim=(0, 1.3))
-        for axes, heading in ((self.left, "score"), (right, "probability (pale: before)")):
+        right = self.figure.add_axes(box(4.35, 4.2), xlim=(0, 1.5))
+        for axes, heading in ((self.left, "score"), (right, "probability: before (pale) → now (dark)")):
             axes.set_ylim(n - 0.5, -0.5)
             axes.set_title(heading, fontsize=10, fontweight="normal", pad=6)
             _no_axis_below(axes)
@@ -336,7 +376,7 @@ class AdjustedFigure:
             self.pale[row].set_width(state.before[row])
             self.bars[row].set_width(state.after[row])
             self.percents[row].xy = (max(state.before[row], state.after[row]), row)
-            self.percents[row].set_text(percent(state.after[row]))
+            self.percents[row].set_text(from_to(percent(state.before[row]), percent(state.after[row])))
         self.below.set_text(without_the_largest_taken_off(state))
         return self.figure
 

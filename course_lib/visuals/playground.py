@@ -24,7 +24,7 @@ from course_lib.prediction.logits import softmax
 from course_lib.visuals.figures import WIDTH
 from course_lib.visuals.labels import axis_label, prose, visible
 from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, MUTED, PHASES, course_style
-from course_lib.visuals.words import percent
+from course_lib.visuals.words import from_to, percent
 
 SHOWN = 10  # the likeliest tokens; one more row stands for all others
 MODEL_SAYS, AFTER = PHASES[3].medium, PHASES[3].strong
@@ -143,8 +143,11 @@ def settings_figure(states: Sequence[Reshaped], title: str, names: Sequence[str]
     panels = figure.subplots(1, len(states), sharey=True, squeeze=False)[0]
     names = names or [f"temperature {state.temperature:g}, top-p {state.top_p:g}" for state in states]
     for axes, state, name in zip(panels, states, names, strict=True):
-        _draw_model(axes, state, 1.4 * longest)
-        _move(_draw_after(axes, len(state.after)), state)
+        _draw_model(axes, state, 1.85 * longest)  # room for both numbers
+        after = _draw_after(axes, len(state.after))
+        _move(after, state)
+        for note, was, now in zip(after[1], map(percent, state.before), _now(state), strict=True):
+            note.set(text=from_to(was, now), fontsize=9)
         axes.set_title(name, fontsize=10)
         axes.set_xlabel(summary(state), loc="left", fontsize=9, color=MUTED)
     figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")

@@ -23,7 +23,7 @@ from course_lib.visuals.playground import (
     settings_figure,
     summary,
 )
-from course_lib.visuals.style import INK, MUTED, PAPER, PHASES, course_style
+from course_lib.visuals.style import INK, MUTED, PHASES, course_style
 
 BLUE = PHASES[3]
 # told apart by colour, dashes and marker: any one of them is enough
@@ -189,7 +189,7 @@ def texts_figure(measured: Mapping[str, tuple[float, float]], reference: str, ti
         axes.barh(range(len(measured)), values, height=0.7, color=colours)
         for row, value in enumerate(values):
             note = dict(xytext=(5, 0), textcoords="offset points", fontsize=9.5, va="center_baseline")
-            axes.annotate(write(value), (value, row), **note, bbox=dict(facecolor=PAPER, edgecolor="none", pad=1))
+            axes.annotate(write(value), (value, row), **note)
         axes.axvline(values[list(measured).index(reference)], color=INK, linewidth=1, linestyle="--", zorder=0)
         axes.set_xlim(0, 1.18 * max(values))
         axes.set_xticks([])
@@ -200,6 +200,14 @@ def texts_figure(measured: Mapping[str, tuple[float, float]], reference: str, ti
     panels[0].invert_yaxis()
     figure.suptitle(prose(title), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
     figure.text(0.012, 0.01, f"dashed: {reference}", fontsize=9, color=MUTED)
+    figure.draw_without_rendering()  # only now is it known where things are
+    for axes in panels:
+        [dashed, *_] = axes.lines[0].get_xdata()
+        x, _ = axes.transData.transform((dashed, 0))
+        for note in axes.texts:
+            box = note.get_window_extent()
+            if box.x0 - 6 < x < box.x1 + 3:  # a number that the dashed line would touch stands behind it
+                note.xy = (dashed, note.xy[1])
     return figure
 
 

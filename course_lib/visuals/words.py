@@ -6,6 +6,11 @@ def percent(probability: float) -> str:
     return "<0.1%" if 0 < probability < 0.0005 else f"{100 * probability:.1f}%"
 
 
+def from_to(before: str, now: str) -> str:
+    """Two values of the same thing: "23.8% → 5.8%", or the one where nothing has changed."""
+    return now if now == before else f"{before} → {now}"
+
+
 def duration(seconds: float) -> str:
     """Seconds in the unit that fits: 0.00123 → "1.23 ms"."""
     for unit, scale in (("s", 1), ("ms", 1e3)):

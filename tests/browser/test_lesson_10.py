@@ -15,7 +15,7 @@ def test_the_scores_can_be_moved_by_keys_one_and_all(tmp_path):
     nbformat.write(small, tmp_path / "scores.ipynb")
     with opened(tmp_path / "scores.ipynb") as lesson:
         lowered = lesson.drive("add to it", steps=8)  # hill: from 0 to −2
-        assert "hill 4.28 → 72.0%" in lowered.before.text and "hill 2.28 → 25.8%" in lowered.after.text
+        assert "hill 4.28: 72.0%, " in lowered.before.text and "hill 2.28: 72.0% → 25.8%" in lowered.after.text
         assert lowered.before.pictures != lowered.after.pictures
         print(f"scores: {lowered.median:.0f} ms from key to picture")
 

@@ -80,6 +80,10 @@ def test_bars_are_the_numbers(made):
     left, right = exchange_figure(state).axes
     assert [bar.get_width() for bar in left.patches] == [p for _, p in state.usual.likeliest]
     assert [bar.get_width() for bar in right.patches] == [p for _, p in state.now.likeliest]
+    title, slip, *_ = (text.get_text() for text in exchange_figure(state).texts)
+    assert title == "What does the model say with a slip in swiglu?" and slip.startswith("the slip: it bends by ReLU")
+    same = exchange(made, "$5", "swiglu", AS_IT_SHOULD_BE, state.usual)
+    assert exchange_figure(same).texts[0].get_text() == "What does the model say with swiglu as it should be?"
     figure = cost_figure(
         {"a: b": 3.5, "c: d": 12.0, "e": 40.0}, {"a: b": " hill", "c: d": "\n", "e": "x"}, 3.4, "How $much$?"
     )

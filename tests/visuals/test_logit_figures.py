@@ -53,7 +53,7 @@ def test_what_happens_without_taking_the_largest_off():
 
 def test_the_sentence_says_all_of_it():
     assert adjusted_in_words(adjust(WORDS, SCORES, which=2, raised=math.log(4))) == (
-        "Scores and probabilities: hill 4.38 → 71.4%, road 2.77 → 14.3%, lane 2.77 → 14.3%. "
+        "Scores and probabilities: hill 4.38: 80.0% → 71.4%, road 2.77: 16.0% → 14.3%, lane 2.77: 4.0% → 14.3%. "
         "Without taking the largest score off first: the same."
     )
 
@@ -76,6 +76,7 @@ def test_the_scores_are_drawn_as_they_are():
     assert list(drawn.dots.get_xdata()) == list(state.scores)
     assert [bar.get_width() for bar in drawn.bars] == list(state.after)
     assert [bar.get_width() for bar in drawn.pale] == list(state.before)
+    assert [note.get_text() for note in drawn.percents][1:] == ["16.0% → 58.5%", "4.0% → 2.0%"]
     assert drawn.below.get_text().endswith("the same.")
     picture = drawn.png(state)
     drawn.png(adjust(WORDS, SCORES, times=0))  # all scores alike: the axis has a width all the same
@@ -100,10 +101,10 @@ def test_sources_stand_side_by_side_with_what_is_left():
 def test_surprise_and_loss_show_their_numbers():
     [axes] = surprise_figure({"hill": 0.72}, "?").axes
     assert [t.get_text() for t in axes.texts] == ["hill: 0.33"]
-    figure = loss_split({"all alike": 4.39, "ours": 0.9}, 0.81, "?")
+    figure = loss_split({"all alike": 4.3944, "ours": 0.9}, 0.8106, "?")
     [axes] = figure.axes
-    assert [t.get_text() for t in axes.texts] == ["4.39 = 0.81 + 3.58", "0.90 = 0.81 + 0.09"] and png(figure)
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.81, 0.81, 3.58, 0.09])
+    assert [t.get_text() for t in axes.texts] == ["4.394 = 0.811 + 3.583", "0.900 = 0.811 + 0.089"] and png(figure)
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.8106, 0.8106, 3.5838, 0.0894])
     with pytest.raises(ValueError, match="at least the floor"):
         loss_split({"too good": 0.5}, 0.81, "?")
 
@@ -114,14 +115,31 @@ def test_calibration_is_a_dot_for_each_bin_with_enough_in_it():
     figure = calibration_figure({"one": one, "again": one}, "?", fewest=10)
     dots = figure.axes[0].collections[0].get_offsets()
     assert dots.tolist() == [pytest.approx([0.15, 0.75]), pytest.approx([0.75, 0.75])] and png(figure)
+    [legend] = figure.legends
+    _, few, many = legend.get_lines()
+    assert few.get_markersize() < many.get_markersize()
+    assert [text.get_text() for text in legend.get_texts()][1:] == ["few in the bin", "many in the bin"]
 
 
 def test_quality_has_a_panel_for_each_measure():
     line = [Measured("25 steps", 1.9, (0.1, 220)), Measured("600 steps", 0.1, (0.8, 190))]
     figure = quality_figure({"stages": line}, {"allowed": None, "different": 180}, "?", shown=["25 steps"])
     assert [list(axes.lines[0].get_ydata()) for axes in figure.axes] == [[0.1, 0.8], [220, 190]]
-    assert [[t.get_text() for t in axes.texts] for axes in figure.axes] == [["25 steps"], ["25 steps", "the truth"]]
+    assert [[t.get_text() for t in axes.texts] for axes in figure.axes] == [["25 steps"], ["the truth", "25 steps"]]
     assert png(figure)
+
+
+def test_a_name_stands_beside_its_marker_and_on_nothing_else():
+    stages = [Measured(f"{n} steps", 2 / n, (1 - 5 / n, 200 + n)) for n in (6, 9, 14, 22)]
+    heats = [Measured(f"t = {t}", 0.09 * t, (1 - 0.4 * t**0.5, 222 + 20 * t)) for t in (1, 1.5, 2)]
+    named = [m.name for m in (*stages, *heats)]
+    figure = quality_figure({"stages": stages, "heats": heats}, {"allowed": None, "different": 240}, "?", shown=named)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = {note.get_text(): note.get_window_extent() for note in axes.texts}
+        paths = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
+        assert not any(path.intersects_bbox(box, filled=False) for path in paths for box in boxes.values())
+        assert all(box.count_overlaps(boxes.values()) == 1 for box in boxes.values())  # itself alone
 
 
 # ---- the widget ---------------------------------------------------------------------------------
@@ -135,7 +153,7 @@ def test_the_widget_answers_each_control():
         seen.append(picture.value)
         return words.value
 
-    assert "hill 4.38 → 80.0%" in words.value
+    assert "hill 4.38: 80.0%, " in words.value
     raise_row.children[1].value = 2
     assert "hill 6.38" in now()
     which.value = 2

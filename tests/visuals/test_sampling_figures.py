@@ -126,6 +126,8 @@ def test_ways_of_choosing_beside_a_reference():
     assert [bar.get_width() for bar in pairs.patches] == [0.5, 1.0, 0.97]
     assert [note.get_text() for note in loss.texts] == ["0.9", "9.9", "2.6"]
     assert pairs.lines[0].get_xdata()[0] == 0.97 and loss.lines[0].get_xdata()[0] == 2.6 and png(figure)
+    figure = texts_figure({"a": (0.95, 0.1), "b": (0.5, 9.9), "story": (0.97, 2.6)}, "story", "How?")
+    assert [note.xy[0] for note in figure.axes[0].texts] == [0.97, 0.5, 0.97]  # none on the dashed line
     with pytest.raises(ValueError, match="reference must be one of greedy, hot, got 'story'"):
         texts_figure({"greedy": (0.5, 0.9), "hot": (1.0, 9.9)}, "story", "?")
 

@@ -13,6 +13,7 @@ from PIL import Image
 from course_lib.visuals import widgets
 from course_lib.visuals.playground import LiveBars, in_words, playground_figure, reshape, settings_figure, summary
 from course_lib.visuals.style import png
+from course_lib.visuals.words import percent
 
 LOGITS = torch.randn(300, generator=torch.Generator().manual_seed(0)) * 3
 
@@ -123,6 +124,8 @@ def test_the_static_figure_shows_the_same_numbers():
     for axes, seen in zip(figure.axes, states, strict=True):
         widths = [patch.get_width() for patch in axes.patches]
         assert widths == [*seen.before, *seen.after]
+        was, now = percent(seen.before[0]), percent(seen.after[0])
+        assert axes.texts[0].get_text() == (now if was == now else f"{was} → {now}")
         assert axes.get_xlabel() == summary(seen)
     assert png(figure) == png(settings_figure(states, "How does “$x$ …” go on?"))
 
