@@ -24,6 +24,9 @@ c.CourseDirectory.db_url = f"sqlite:///{HERE / 'grading' / 'gradebook.db'}"
 for step in ("source", "release", "submitted", "autograded", "feedback"):
     setattr(c.CourseDirectory, f"{step}_directory", os.path.join("grading", step))
 
+# on a server: between `nbgrader release_assignment` and `nbgrader collect`, where learners hand in
+c.Exchange.root = os.environ.get("COURSE_EXCHANGE", "/srv/exchange")
+
 c.Execute.timeout = 120  # seconds a cell: the model is loaded in one
 # crashes, hangs, memory hogs and missing cells cost their own part alone
 ours, theirs = "course_lib.classroom.autograding", "nbgrader.preprocessors"

@@ -21,15 +21,18 @@ def catch_up(before: str, lessons: Path = LESSONS, workspace: Path | None = None
 
     Raises:
         ValueError: there is no such lesson.
-        WorkspaceError: a copy is not a notebook any more.
+        WorkspaceError: a copy is not a notebook any more, or the lessons here are without their solutions.
     """
     if before not in LESSON_NAMES:
         raise ValueError(
             f"there is no lesson {before!r}: give a number from {min(LESSON_NAMES)} to {max(LESSON_NAMES)}"
         )
+    every = lesson_names(lessons)
+    if not any("### BEGIN SOLUTION" in (lessons / name).read_text("utf-8") for name in every):
+        raise WorkspaceError("this machine has the lessons without their solutions: ask whoever teaches for them")
     workspace = workspace or copy_folder()
     filled, report = records.done(workspace) | records.caught_up(workspace), []
-    for name in lesson_names(lessons):
+    for name in every:
         number = Path(name).name.split("_")[0]
         if number in LESSON_NAMES and number < before and (names := _fill(lessons / name, workspace / name, filled)):
             records.note_caught_up(set(names), workspace)
