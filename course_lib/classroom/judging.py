@@ -248,6 +248,9 @@ def describe(value: Any) -> str:
         return text if len(text) <= 200 else f"<{_name(dict(value))[2:]} of {len(value)}>"
     if inspect.isfunction(value):
         return value.__name__
+    if type(value) in (set, frozenset):
+        text = "{" + ", ".join(sorted(map(describe, value), key=lambda item: (len(item), item))) + "}" if value else "set()"
+        return text if len(text) <= 200 else f"<set of {len(value)}>"
     if type(value) in (list, tuple) and any(isinstance(item, Tensor | Callable | list | tuple) for item in value):
         text = ("[%s]" if type(value) is list else "(%s)") % ", ".join(map(describe, value))
         return text if len(text) <= 200 else text[:200] + " …"
@@ -258,4 +261,6 @@ def describe(value: Any) -> str:
 def _rounded(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(map(_rounded, value))
-    return round(value, 4) if type(value) is float and operator.lt(abs(value), math.inf) else value
+    if type(value) is float and operator.lt(abs(value), math.inf):
+        return round(value, 4) or float(f"{value:.2g}")  # 1e-05 is not 0
+    return value

@@ -14,6 +14,7 @@ from classroom.proofs import called
 
 from course_lib.classroom import check, checking, grade, hint
 from course_lib.classroom.exercises import exercises
+from course_lib.classroom.judging import describe
 
 RIGHT = called("greedy_choice", lambda logits: int(logits.argmax()))
 
@@ -47,6 +48,12 @@ def test_a_wrong_function_gets_the_symptom_and_the_smallest_input(capsys):
     assert lines[4].endswith("of two equally large scores it chooses the last: take the lowest id")
     assert (lines[5].count(",") == 3 and lines[5].endswith("right is 0")) or lines[5].endswith("right is 1")
     assert lines[6] == "greedy_choice: 4 of 5 checks. hint(greedy_choice) helps."
+
+
+def test_what_is_shown_is_short_and_not_rounded_away():
+    assert describe({"eps": 1e-5, "theta": 1e4}) == "{'eps': 1e-05, 'theta': 10000.0}"
+    assert describe(torch.tensor([0.12345, -3e-7, 0.0])) == "[0.1235, -3e-07, 0.0]"
+    assert describe(({10, 9}, set())) == "({9, 10}, set())"
 
 
 def nothing_yet(logits):

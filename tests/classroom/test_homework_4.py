@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from classroom.proofs import called
 
 from course_lib.classroom.exercises import homework_4
 from course_lib.config import TransformerConfig
@@ -45,12 +46,13 @@ def test_turning_is_rotation_of_neighbours():
     torch.testing.assert_close(homework_4.turned(x, 30.0), right)
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_a_made_up_model_is_the_librarys_transformer(tied):
-    ids, tensor, settings = homework_4.made_up(random(), 5, 3, 4, 2, tied)
+@pytest.mark.parametrize("tied, wider", [(True, 1), (False, 1), (True, 2)])
+def test_a_made_up_model_is_the_librarys_transformer(tied, wider):
+    ids, tensor, settings = homework_4.made_up(random(), 5, 3, 4, 2, tied, wider)
+    d_model = 16 // wider
     config = TransformerConfig(
-        vocab_size=35, context_length=9, d_model=16, n_layers=3, n_heads=4, n_kv_heads=2, d_head=4, d_ff=10,
-        norm_eps=settings["eps"], rope_theta=settings["theta"], rope_pairs="neighbours", tie_embeddings=tied,
+        vocab_size=2 * d_model + 3, context_length=9, d_model=d_model, n_layers=3, n_heads=4, n_kv_heads=2, d_head=4,
+        d_ff=10, norm_eps=settings["eps"], rope_theta=settings["theta"], rope_pairs="neighbours", tie_embeddings=tied,
     )  # fmt: skip
     model = Transformer(config)
     model.load_state_dict({name: tensor(translate(name, GGUF)) for name in model.state_dict()})
@@ -94,14 +96,7 @@ def answer(capsys, **changed):
         unpack_q4_1=homework_4.q4_1, unpack_q8_0=homework_4.q8_0, chat_ids=homework_4.conversation,
         model_scores=homework_4.model, answer_ids=homework_4.answer_ids,
     )  # fmt: skip
-    functions = []
-    for name, function in (right | changed).items():
-
-        def named(*arguments, function=function):
-            return function(*arguments)
-
-        named.__name__ = name
-        functions.append(named)
+    functions = [called(name, function) for name, function in (right | changed).items()]
     homework_4.answer_from_the_file("What is the capital of France?", functions)
     return capsys.readouterr().out.splitlines()
 
@@ -128,6 +123,7 @@ def test_what_is_missing_or_wrong_is_said(capsys, monkeypatch):
     monkeypatch.setattr(homework_4, "file", lambda: type("Empty", (), {"tensors": {}}))
     assert answer(capsys, chat_ids=lambda *given: None)[-1] == "chat_ids: not done yet"
     assert answer(capsys, model_scores=stub)[-1] == "model_scores: not done yet"
+    assert answer(capsys, model_scores=lambda *given: stub(*given))[-1] == "stub: not done yet"
 
 
 def test_shown_prints_an_answer_or_why_there_is_none(capsys):

@@ -1,17 +1,45 @@
 """Homework 2: a transformer block that runs one layer of SmolLM2, an induction head, parameters by hand, a repair."""
 
 import functools
+import inspect
 
 import torch
 from torch.nn.functional import silu
 
 from course_lib import assets
-from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.classroom.exercise import Exercise, NotDone, Wrong
 from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.input_processing.positions import rotate, rotation_angles
 from course_lib.pretrained.checkpoints import transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.pretrained.vocabularies import tokenizer_from_gguf_metadata
+
+# ---- a part that calls an earlier one ------------------------------------------------------------
+
+
+def may_use_earlier_parts(check):
+    """The check; where a function that the learner's one calls is not written yet, it says so."""
+
+    @functools.wraps(check)
+    def run(learner, random):
+        try:
+            check(learner, random)
+        except NotDone as error:
+            if name := unwritten(error, learner.function):
+                raise Wrong(f"it calls `{name}`, which is not done yet") from None
+            raise
+
+    return run
+
+
+def unwritten(error, function):
+    """The name of the unwritten function that stopped `function`; empty where that is `function` itself."""
+    trace = error.__context__.__traceback__  # of the stub's NotImplementedError
+    while trace.tb_next:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    return "" if code is inspect.unwrap(function).__code__ else code.co_name
+
 
 # ---- who may look at whom ------------------------------------------------------------------------
 
@@ -162,9 +190,11 @@ def attended(
     weigh=masked_weights,
     join=lambda heads: heads.transpose(1, 2),
     output=times,
+    values_of=None,
 ):
     sizes = {"query": n_heads, "key": n_kv_heads, "value": n_kv_heads}
-    heads = {name: cut(times(x, weights[name]), size) for name, size in sizes.items()}
+    read = {"query": x, "key": x, "value": x if values_of is None else values_of}
+    heads = {name: cut(times(read[name], weights[name]), size) for name, size in sizes.items()}
     heads |= {name: turn(heads[name]) for name in turned}
     query, key, value = heads["query"], share(heads["key"], n_heads), share(heads["value"], n_heads)
     scores = query @ key.transpose(-2, -1) / divide(query.shape[-1], x.shape[-1])
@@ -179,6 +209,35 @@ def rms(x, weight, eps):
 def gated(x, gate, up, down, bend=lambda gate, up: silu(gate) * up):
     return times(bend(times(x, gate), times(x, up)), down)
 
+
+def layer_norm(x, weight, eps):
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return rms(centred, weight, eps)
+
+
+SLIPS_OF_NORM = {  # of RMSNorm, wherever it stands
+    "it takes the mean away first, as LayerNorm does: RMSNorm only scales": layer_norm,
+    "it divides by the mean of the squares: by its root": lambda x, weight, eps: (
+        x / (x.pow(2).mean(-1, keepdim=True) + eps) * weight
+    ),
+    "it divides by the length of the row: the mean of the squares is meant, not their sum": lambda x, weight, eps: (
+        x / (x.pow(2).sum(-1, keepdim=True) + eps).sqrt() * weight
+    ),
+    "it takes one mean for all tokens: each row has its own": lambda x, weight, eps: (
+        x / (x.pow(2).mean() + eps).sqrt() * weight
+    ),
+    "its mean runs over the tokens: it runs over the numbers of one row": lambda x, weight, eps: (
+        x / (x.pow(2).mean(-2, keepdim=True) + eps).sqrt() * weight
+    ),
+    "the norm's weight is left out": lambda x, weight, eps: rms(x, 1, eps),
+    "it multiplies by 1 + the norm's weight: some models store it so, this one does not": lambda x, weight, eps: rms(
+        x, 1 + weight, eps
+    ),
+    "eps is left out: it stands beside the mean of the squares": lambda x, weight, eps: rms(x, weight, 0),
+    "eps is added after the root: it stands under it": lambda x, weight, eps: (
+        x / (x.pow(2).mean(-1, keepdim=True).sqrt() + eps) * weight
+    ),
+}
 
 SLIPS_OF_ATTENTION = {  # the sentences of grouped_attention and of run_layer
     "the groups go wrong: with 4 query heads and 2 key heads, the query heads 0 and 1 share the key head 0": dict(
@@ -248,10 +307,10 @@ def taken_apart(qkv, n_heads, n_kv_heads, order=("query", "key", "value")):
     return dict(zip(order, qkv.split(sizes), strict=True))
 
 
-def attending(order=("query", "key", "value"), **slips):
+def attending(order=("query", "key", "value"), give=lambda x, found: found, **slips):
     def answer(x, qkv, output, n_heads, n_kv_heads, turn):
         weights = taken_apart(qkv, n_heads, n_kv_heads, order) | {"output": output}
-        return attended(x, weights, n_heads, n_kv_heads, turn, **slips)
+        return give(x, attended(x, weights, n_heads, n_kv_heads, turn, **slips))
 
     return answer
 
@@ -271,21 +330,25 @@ def attentions(random, turn, shapes):
 GROUPED = ((4, 2, 2, 3), (6, 3, 4, 4), (6, 2, 6, 5))
 
 
+@may_use_earlier_parts
 def groups(attend, random):
     """fewer key heads than query heads: each serves as many query heads, the first ones first"""
     attend.compare(attentions(random, stay, GROUPED))
 
 
+@may_use_earlier_parts
 def extremes(attend, random):
     """also with as many key heads as query heads, and with a single one"""
     attend.compare(attentions(random, stay, ((1, 1, 4, 2), (3, 3, 2, 4), (4, 1, 2, 3))))
 
 
+@may_use_earlier_parts
 def positions(attend, random):
     """queries and keys are turned for their positions"""
     attend.compare(attentions(random, turning(some(random, (10.0, 100.0), 1)[0], start=3), GROUPED))
 
 
+@may_use_earlier_parts
 def one_token(attend, random):
     """one token alone: what it sees is itself"""
     attend.compare(attentions(random, turning(100.0, "neighbours"), ((2, 1, 2, 1), (6, 3, 4, 1))))
@@ -304,6 +367,9 @@ GROUPED_ATTENTION = Exercise(
         ),
         "the queries' rows are not the first: queries, keys, values is the order": attending(
             order=("key", "value", "query")
+        ),
+        "x is added: what attention adds to the stream is asked for, and that alone": attending(
+            give=lambda x, found: x + found
         ),
     }
     | {sentence: attending(**slips) for sentence, slips in SLIPS_OF_ATTENTION.items()},
@@ -330,11 +396,6 @@ def fed(norm=rms, bend=lambda gate, up: silu(gate) * up, add=lambda x, normed, m
 
 
 feed_forward_half = fed()
-
-
-def layer_norm(x, weight, eps):
-    centred = x - x.mean(dim=-1, keepdim=True)
-    return rms(centred, weight, eps)
 
 
 def normed_last(x, weight, eps, gate, up, down):
@@ -395,27 +456,6 @@ FEED_FORWARD_HALF = Exercise(
         "x enters the network as it is: normalize it first": fed(norm=lambda x, weight, eps: x),
         "it normalizes what comes out of the network: what goes in is normalized": normed_last,
         "it normalizes the sum at the end, which is post-norm: here the network's input is normalized": post_normed,
-        "it takes the mean away first, as LayerNorm does: RMSNorm only scales": fed(norm=layer_norm),
-        "it divides by the mean of the squares: by its root": fed(
-            norm=lambda x, weight, eps: x / (x.pow(2).mean(-1, keepdim=True) + eps) * weight
-        ),
-        "it divides by the length of the row: the mean of the squares is meant, not their sum": fed(
-            norm=lambda x, weight, eps: x / (x.pow(2).sum(-1, keepdim=True) + eps).sqrt() * weight
-        ),
-        "it takes one mean for all tokens: each row has its own": fed(
-            norm=lambda x, weight, eps: x / (x.pow(2).mean() + eps).sqrt() * weight
-        ),
-        "its mean runs over the tokens: it runs over the numbers of one row": fed(
-            norm=lambda x, weight, eps: x / (x.pow(2).mean(-2, keepdim=True) + eps).sqrt() * weight
-        ),
-        "the norm's weight is left out": fed(norm=lambda x, weight, eps: rms(x, 1, eps)),
-        "it multiplies by 1 + the norm's weight: some models store it so, this one does not": fed(
-            norm=lambda x, weight, eps: rms(x, 1 + weight, eps)
-        ),
-        "eps is left out: it stands beside the mean of the squares": fed(norm=lambda x, weight, eps: rms(x, weight, 0)),
-        "eps is added after the root: it stands under it": fed(
-            norm=lambda x, weight, eps: x / (x.pow(2).mean(-1, keepdim=True).sqrt() + eps) * weight
-        ),
         "its eps is always 1e-5: take the one that is given": fed(norm=lambda x, weight, eps: rms(x, weight, 1e-5)),
         "gate and up are swapped: the activation is on the gate": fed(bend=lambda gate, up: gate * silu(up)),
         "the gate passes sigmoid alone: SiLU is x · sigmoid(x)": fed(bend=lambda gate, up: gate.sigmoid() * up),
@@ -428,7 +468,8 @@ FEED_FORWARD_HALF = Exercise(
         "gate and up are added: they are multiplied, number by number": fed(bend=lambda gate, up: silu(gate) + up),
         "there is no activation: the gate passes SiLU": fed(bend=lambda gate, up: gate * up),
         "`up` is not used: the gate is multiplied with it": fed(bend=lambda gate, up: silu(gate)),
-    },
+    }
+    | {sentence: fed(norm=norm) for sentence, norm in SLIPS_OF_NORM.items()},
     hints=(
         "Three steps: the normalized rows, the network on them, and the sum with x as it came in.",
         "The mean of the squares of each row: `x.pow(2).mean(dim=-1, keepdim=True)`. `keepdim` leaves a dimension of "
@@ -489,14 +530,18 @@ def running(pairs="neighbours", theta=None, eps=None, renamed=None, which=lambda
 run_layer = running()
 
 
-def small_file(random, layers, n_heads=4, n_kv_heads=2, d_head=4, d_ff=10):
-    """Layers of a made-up model, under the names of a GGUF file; as in SmolLM2, the heads are d_model wide together."""
-    d_model = n_heads * d_head
+def small_file(random, layers, n_heads=4, n_kv_heads=2, d_head=4, d_ff=10, wider=1):
+    """Layers of a made-up model, under the names of a GGUF file.
+
+    The heads together are `wider` times as wide as the stream; in SmolLM2 they are as wide.
+    """
+    width = n_heads * d_head
+    d_model = width // wider
     shapes = {
-        "attn_q": (d_model, d_model),
+        "attn_q": (width, d_model),
         "attn_k": (n_kv_heads * d_head, d_model),
         "attn_v": (n_kv_heads * d_head, d_model),
-        "attn_output": (d_model, d_model),
+        "attn_output": (d_model, width),
         "ffn_gate": (d_ff, d_model),
         "ffn_up": (d_ff, d_model),
         "ffn_down": (d_model, d_ff),
@@ -512,6 +557,7 @@ def small_file(random, layers, n_heads=4, n_kv_heads=2, d_head=4, d_ff=10):
     return tensors
 
 
+@may_use_earlier_parts
 def made_up_layers(run, random):
     """a layer of a small made-up model"""
     inputs = []
@@ -521,6 +567,40 @@ def made_up_layers(run, random):
         x = vectors(random, 1, 5, 4 * heads[0]) * 0.3
         inputs.append((x, tensors, layer, settings))
     run.compare(inputs)
+
+
+TWICE_AS_WIDE = {  # slips that show where the heads together are twice as wide as the stream
+    "the scores are divided by the root of d_model / n_heads: attn_q's rows say how wide a head is": dict(
+        divide=lambda d_head, d_model: (d_head / 2) ** 0.5
+    ),
+    "its heads are d_model / n_heads wide, and so there are too many of them: attn_q's rows say how wide a head is": (
+        dict(
+            cut=lambda rows, n_heads: by_position(rows, 2 * n_heads),
+            share=lambda heads, n_heads: in_blocks(heads, 2 * n_heads),
+        )
+    ),
+}
+
+
+def compare_wide(learner, inputs, formula):
+    """As `learner.compare`, for inputs whose heads are twice as wide together; a crash there is about the width."""
+    try:
+        learner.compare(inputs, {sentence: formula(**slips) for sentence, slips in TWICE_AS_WIDE.items()})
+    except Wrong as wrong:
+        if wrong.sentence.startswith("it stops with"):
+            raise Wrong(f"where n_heads · d_head is not d_model, {wrong.sentence}", wrong.shown) from None
+        raise
+
+
+@may_use_earlier_parts
+def wide_heads(run, random):
+    """also where the heads together are wider than the stream: attn_q's rows tell how wide a head is"""
+    inputs = []
+    for layer, heads, n in ((0, (2, 1), 3), (1, (4, 2), 5)):
+        tensors = small_file(random, [layer], *heads, wider=2)
+        settings = {"n_heads": heads[0], "n_kv_heads": heads[1], "theta": 50.0, "eps": 0.01}
+        inputs.append((vectors(random, 1, n, 2 * heads[0]) * 0.3, tensors, layer, settings))
+    compare_wide(run, inputs, running)
 
 
 TEXTS = (
@@ -553,6 +633,7 @@ def smollm2():
     return file, settings, streams
 
 
+@may_use_earlier_parts
 def layer_of_smollm2(run, random):
     """a layer of SmolLM2 on a text: its activations are the model's, within a thousandth of what the layer adds"""
     if run.made:  # a mistake that has its name already: no need of 14 MB to find it again
@@ -578,7 +659,7 @@ RUN_LAYER = Exercise(
     title="one layer of SmolLM2, from the tensors of its file",
     oracle=run_layer,
     may_call=("positions",),
-    checks={"activations": (made_up_layers, layer_of_smollm2)},
+    checks={"activations": (made_up_layers, wide_heads, layer_of_smollm2)},
     mistakes={
         'it pairs i with i + d_head/2: a GGUF file has neighbours, `rotate(…, "neighbours")`': running(pairs="halves"),
         "it ignores theta: `rotation_angles` takes 10,000 where it is not told": running(theta=10_000.0),
@@ -590,6 +671,7 @@ RUN_LAYER = Exercise(
         "both norms have the same weight: attn_norm comes first, ffn_norm second": running(
             renamed={"feed_forward_norm": "attn_norm"}
         ),
+        "ffn_norm is at work twice: attn_norm comes first": running(renamed={"attention_norm": "ffn_norm"}),
         "gate and up are swapped: their shapes are the same, their names are not": running(
             renamed={"gate": "ffn_up", "up": "ffn_gate"}
         ),
@@ -840,19 +922,31 @@ def shapes(random, tied, number=6, experts=(1,)):
         )
 
 
+def compare_whole(count, inputs):
+    """As `count.compare`; and the numbers have to be whole ones, as a float is exact only up to 2⁵³."""
+    for shape in inputs:
+        answer = count.answer(shape)
+        if isinstance(answer, tuple) and any(isinstance(number, float) for number in answer):
+            raise Wrong(
+                "its numbers are floats: whole numbers are asked for, and `//` divides without making a float",
+                f"for one shape it gave {answer}",
+            )
+    count.compare(inputs)
+
+
 def dense(count, random):
     """a dense model, its two embedding tables tied or not"""
-    count.compare(shapes(random, tied=(True, False)))
+    compare_whole(count, [*shapes(random, tied=(True, False))])
 
 
 def real_one(count, random):
     """SmolLM2, to the last number"""
-    count.compare([SMOLLM2])
+    compare_whole(count, [SMOLLM2])
 
 
 def mixtures(count, random):
     """a mixture of experts: all of its numbers, and those that one token passes"""
-    count.compare(shapes(random, tied=(False,), experts=(5, 8, 16)))
+    compare_whole(count, [*shapes(random, tied=(False,), experts=(5, 8, 16))])
 
 
 COUNT_BY_SHAPE = Exercise(

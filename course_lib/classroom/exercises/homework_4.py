@@ -1,6 +1,7 @@
 """Final homework: from the bytes of SmolLM2's file to an answer, by functions that the learner writes."""
 
 import functools
+import numbers
 
 import torch
 from torch.nn.functional import gelu
@@ -9,8 +10,19 @@ from course_lib import assets
 from course_lib.classroom import guard
 from course_lib.classroom.exercise import Exercise, NotDone, Wrong
 from course_lib.classroom.exercises import homework_2, lesson_14
-from course_lib.classroom.exercises.homework_2 import SLIPS_OF_ATTENTION, STORED, attended, gated, rms, turning
-from course_lib.classroom.exercises.tools import draw, some, vectors
+from course_lib.classroom.exercises.homework_2 import (
+    SLIPS_OF_ATTENTION,
+    SLIPS_OF_NORM,
+    STORED,
+    attended,
+    compare_wide,
+    gated,
+    may_use_earlier_parts,
+    rms,
+    turning,
+    unwritten,
+)
+from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.input_processing.positions import rotation_angles
 from course_lib.pretrained.checkpoints import transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
@@ -65,11 +77,12 @@ def high(packed):
 
 
 def q4_1(
-    raw, places=(slice(0, 2), slice(2, 4)), read=half, order=lambda packed: torch.cat((low(packed), high(packed)), 1),
-    shift=lambda q: q, number=lambda d, m, q: d * q + m,
+    raw, places=(slice(0, 2), slice(2, 4)), bytes_at=slice(4, 20), read=half,
+    order=lambda packed: torch.cat((low(packed), high(packed)), 1), shift=lambda q: q,
+    number=lambda d, m, q: d * q + m,
 ):  # fmt: skip
     d, m = (read(raw[:, place]) for place in places)
-    return number(d, m, shift(order(raw[:, 4:]).float()))
+    return number(d, m, shift(order(raw[:, bytes_at]).float()))
 
 
 def q8_0(
@@ -109,19 +122,28 @@ def stored(random, name, width, n=50):
     return raw[start : start + n].clone()
 
 
+def compare_float32(unpack, inputs):
+    """As `unpack.compare`, for floats of 32 bits and no others."""
+    inputs = list(inputs)
+    answer = unpack.answer(inputs[0])
+    if isinstance(answer, torch.Tensor) and answer.is_floating_point() and answer.dtype is not torch.float32:
+        raise Wrong(f"it returns numbers of type {str(answer.dtype).removeprefix('torch.')}: float32 is asked for")
+    unpack.compare(inputs)
+
+
 def one_block(unpack, random):
     """one block of 20 bytes: a scale, a smallest number, and 32 numbers of 4 bits"""
-    unpack.compare(blocks_of_16(random, 1) for _ in range(3))
+    compare_float32(unpack, (blocks_of_16(random, 1) for _ in range(3)))
 
 
 def many_blocks(unpack, random):
     """many blocks, each with its own scale and smallest number"""
-    unpack.compare((blocks_of_16(random, 3), blocks_of_16(random, draw(random, 5, 9))))
+    compare_float32(unpack, (blocks_of_16(random, 3), blocks_of_16(random, draw(random, 5, 9))))
 
 
 def from_the_file(unpack, random):
     """blocks of SmolLM2's file"""
-    unpack.compare([stored(random, f"blk.{draw(random, 0, 29)}.attn_k.weight", 20)])
+    compare_float32(unpack, [stored(random, f"blk.{draw(random, 0, 29)}.attn_k.weight", 20)])
 
 
 UNPACK_Q4_1 = Exercise(
@@ -140,6 +162,19 @@ UNPACK_Q4_1 = Exercise(
         ),
         "scale and smallest number have changed places: the scale stands first": unpacked(
             q4_1, places=(slice(2, 4), slice(0, 2))
+        ),
+        "scale and smallest number are read from the same two bytes: 0 and 1, 2 and 3": unpacked(
+            q4_1, places=(slice(0, 2), slice(0, 2))
+        ),
+        "it looks for scale and smallest number in the last four bytes: they stand first": unpacked(
+            q4_1, places=(slice(16, 18), slice(18, 20)), bytes_at=slice(0, 16)
+        ),
+        "it looks for the smallest number in the last two bytes: it stands behind the scale": unpacked(
+            q4_1, places=(slice(0, 2), slice(18, 20)), bytes_at=slice(2, 18)
+        ),
+        "the packed numbers are read from the wrong bytes: 4 to 19": unpacked(q4_1, bytes_at=slice(3, 19)),
+        "the packed numbers are read from the bytes 2 to 17: they are in 4 to 19": unpacked(
+            q4_1, bytes_at=slice(2, 18)
         ),
         "the smallest number is taken off: it is added": unpacked(q4_1, number=lambda d, m, q: d * q - m),
         "the smallest number is missing": unpacked(q4_1, number=lambda d, m, q: d * q),
@@ -187,17 +222,17 @@ UNPACK_Q4_1 = Exercise(
 
 def one_wide_block(unpack, random):
     """one block of 34 bytes: a scale and 32 numbers of 8 bits, half of them negative"""
-    unpack.compare(blocks_of_32(random, 1) for _ in range(3))
+    compare_float32(unpack, (blocks_of_32(random, 1) for _ in range(3)))
 
 
 def many_wide_blocks(unpack, random):
     """many blocks, each with its own scale"""
-    unpack.compare((blocks_of_32(random, 3), blocks_of_32(random, draw(random, 5, 9))))
+    compare_float32(unpack, (blocks_of_32(random, 3), blocks_of_32(random, draw(random, 5, 9))))
 
 
 def from_the_table(unpack, random):
     """rows of SmolLM2's table of tokens"""
-    unpack.compare([stored(random, "token_embd.weight", 34)])
+    compare_float32(unpack, [stored(random, "token_embd.weight", 34)])
 
 
 UNPACK_Q8_0 = Exercise(
@@ -232,7 +267,8 @@ UNPACK_Q8_0 = Exercise(
     hints=(
         "As in part 1, with one piece less: bytes 0 and 1 are the scale, bytes 2 to 33 the numbers.",
         "A byte of 255 stands for −1, one of 128 for −128. `.view(torch.int8)` reads the same bytes as signed numbers.",
-        "`raw[:, 2:].contiguous().view(torch.int8).float()`, shape (blocks, 32), times the scales, shape (blocks, 1).",
+        "The scales are read as in part 1: shape (blocks, 1). The columns from 2 on are read as int8, shape "
+        "(blocks, 32). Their product, in floats, is the answer.",
     ),
 )
 
@@ -314,6 +350,18 @@ def with_real_tokens(chat_ids, random):
     chat_ids.compare(chat_cases(random, ("user",), ("system", "user", "assistant", "user"), encode=smollm2_tokens))
 
 
+def as_they_are(chat_ids, random):
+    """what was said stays as it is: spaces and line breaks at its ends, or no words at all"""
+    cases = []
+    for messages, *rest in chat_cases(random, ("user",), ("user", "assistant", "user"), ("user", "assistant", "user")):
+        ends = shuffled(random, [(" ", ""), ("", "\n"), ("\n ", " \n\n")])
+        for message, (before, after) in zip(messages, ends, strict=False):
+            message["content"] = before + message["content"] + after
+        cases.append((messages, *rest))
+    cases[1][0][draw(random, 0, 2)]["content"] = ""
+    chat_ids.compare(cases)
+
+
 def typed_markers(chat_ids, random):
     """a marker that somebody typed is text: only yours begin and end a message"""
     cases = []
@@ -330,7 +378,7 @@ CHAT_IDS = Exercise(
     title="a conversation as ids, whatever was typed",
     oracle=conversation,
     may_call=(),
-    checks={"layout": (layout, with_real_tokens), "typed": (typed_markers,)},
+    checks={"layout": (layout, with_real_tokens, as_they_are), "typed": (typed_markers,)},
     mistakes={
         "a marker that a user typed becomes the special token, and ends the message: put your own ids between the "
         "encoded texts": rendered,
@@ -358,6 +406,21 @@ CHAT_IDS = Exercise(
             default=lambda messages: False, chosen=lambda messages: messages[-1:]
         ),
         "the messages come in the reverse order": chatting(chosen=lambda messages: messages[::-1]),
+        "the markers that somebody typed are deleted: they are text, and stay": chatting(
+            said=lambda encode, role, content: encode(f"{role}\n{content.replace(START, '').replace(END, '')}")
+        ),
+        "it strips what was said: its spaces and line breaks are part of it": chatting(
+            said=lambda encode, role, content: encode(f"{role}\n{content.strip()}")
+        ),
+        "it strips the end of what was said: its spaces and line breaks are part of it": chatting(
+            said=lambda encode, role, content: encode(f"{role}\n{content.rstrip()}")
+        ),
+        "it strips role and content together: the spaces and line breaks at the end are part of what was said": (
+            chatting(said=lambda encode, role, content: encode(f"{role}\n{content}".strip()))
+        ),
+        "it takes the line breaks off the end of what was said: they are part of it": chatting(
+            said=lambda encode, role, content: encode(f"{role}\n" + content.rstrip("\n"))
+        ),
     },
     hints=(
         "The layout is lesson 14's. There it was one text; here the markers never are text: they are ids that you put "
@@ -479,12 +542,13 @@ TURN_HEADS = Exercise(
 NAMES = {ours: f"{theirs}.weight" for ours, theirs in STORED.items()}
 
 
-def attending(norm=rms, add=lambda x, rows, found: x + found, renamed=None, eps=None, **slips):
+def attending(norm=rms, add=lambda x, rows, found: x + found, renamed=None, eps=None, raw_values=False, **slips):
     def answer(x, weights, settings, turn):
         own = {ours: weights[name] for ours, name in (NAMES | (renamed or {})).items() if name in weights}
         rows = norm(x, own["attention_norm"], settings["eps"] if eps is None else eps)
         heads = settings["n_heads"], settings["n_kv_heads"]
-        return add(x, rows, attended(rows[None], own, *heads, turn, **slips)[0])
+        values_of = x[None] if raw_values else None
+        return add(x, rows, attended(rows[None], own, *heads, turn, values_of=values_of, **slips)[0])
 
     return answer
 
@@ -492,28 +556,38 @@ def attending(norm=rms, add=lambda x, rows, found: x + found, renamed=None, eps=
 attention_half = attending()
 
 
-def halves_of_blocks(random, sizes, turn):
+def halves_of_blocks(random, sizes, turn, wider=1):
     """Inputs: the names of one block's tensors without "blk.7." in front."""
     for n_heads, n_kv_heads, n in sizes:
-        tensors = homework_2.small_file(random, [0], n_heads, n_kv_heads)
+        tensors = homework_2.small_file(random, [0], n_heads, n_kv_heads, wider=wider)
         weights = {name.removeprefix("blk.0."): tensor for name, tensor in tensors.items() if "attn" in name}
         settings = dict(n_heads=n_heads, n_kv_heads=n_kv_heads, theta=50.0, eps=0.1 * draw(random, 1, 4))
-        yield vectors(random, n, 4 * n_heads) * 0.7, weights, settings, turn
+        yield vectors(random, n, 4 * n_heads // wider) * 0.7, weights, settings, turn
 
 
+@may_use_earlier_parts
 def shared_heads(attend, random):
     """fewer key heads than query heads: each group of query heads shares one"""
     attend.compare(halves_of_blocks(random, ((4, 2, 3), (6, 3, 5), (9, 3, 4)), homework_2.stay))
 
 
+@may_use_earlier_parts
 def with_positions(attend, random):
     """queries and keys are turned"""
     attend.compare(halves_of_blocks(random, ((4, 2, 3), (6, 2, 5)), turning(50.0, "neighbours")))
 
 
+@may_use_earlier_parts
 def plain_heads(attend, random):
     """also with as many key heads as query heads, with a single one, and with a single token"""
     attend.compare(halves_of_blocks(random, ((2, 2, 4), (3, 1, 3), (4, 2, 1)), turning(50.0, "neighbours")))
+
+
+@may_use_earlier_parts
+def wide_heads(attend, random):
+    """also where the heads together are wider than the stream: attn_q's rows tell how wide a head is"""
+    sizes = ((2, 1, 3), (4, 2, 5))
+    compare_wide(attend, halves_of_blocks(random, sizes, turning(50.0, "neighbours"), wider=2), attending)
 
 
 ATTENTION_HALF = Exercise(
@@ -522,17 +596,20 @@ ATTENTION_HALF = Exercise(
     title="the first half of a block: norm, attention, residual",
     oracle=attention_half,
     may_call=(),
-    checks={"half": (shared_heads, with_positions, plain_heads)},
+    checks={"half": (shared_heads, with_positions, plain_heads, wide_heads)},
     mistakes={
         "the stream is lost: what attention finds is added to x": attending(add=lambda x, rows, found: found),
         "what attention finds is added to the normalized rows: it is added to x itself": attending(
             add=lambda x, rows, found: rows + found
         ),
         "attention reads x as it is: it reads the normalized rows": attending(norm=lambda x, weight, eps: x),
-        "the norm's weight is left out": attending(norm=lambda x, weight, eps: rms(x, 1, eps)),
-        "the mean is taken off first, as LayerNorm does: RMSNorm only scales": attending(norm=homework_2.layer_norm),
+        "the values are made of x as it is: of the normalized rows, as queries and keys are": attending(
+            raw_values=True
+        ),
         "eps is always 1e-5: it is settings['eps']": attending(eps=1e-5),
-        "eps is left out": attending(eps=0.0),
+        "this is PyTorch's LayerNorm, with an eps of its own: RMSNorm takes no mean off, and eps is settings['eps']": (
+            attending(norm=homework_2.layer_norm, eps=1e-5)
+        ),
         "keys and values are swapped: attn_k and attn_v": attending(
             renamed={"key": "attn_v.weight", "value": "attn_k.weight"}
         ),
@@ -542,6 +619,7 @@ ATTENTION_HALF = Exercise(
         "the output matrix is missing": attending(output=lambda rows, matrix: rows),
         "the output matrix is the wrong way round: x @ matrix.T": attending(output=lambda rows, matrix: rows @ matrix),
     }
+    | {sentence: attending(norm=norm) for sentence, norm in SLIPS_OF_NORM.items()}
     | {sentence: attending(**slips) for sentence, slips in SLIPS_OF_ATTENTION.items()},
     hints=(
         "Norm, three matrices, heads, turn, scores, softmax over the past, values, heads together, output matrix, sum. "
@@ -556,27 +634,32 @@ ATTENTION_HALF = Exercise(
 # ---- the whole model -----------------------------------------------------------------------------
 
 
-def block(x, weights, settings, turn, eps, bend=homework_2.silu, feed=True, **slips):
+def block(
+    x, weights, settings, turn, eps,
+    norm=rms, first_norm=None, renamed=None, bend=lambda gate, up: homework_2.silu(gate) * up,
+    reads=lambda x, after, norm: norm(after), last=lambda x, rows, more: x + more, **slips,
+):  # fmt: skip
     """Both halves of a block, (position, d_model)."""
-    own = {ours: weights(name) for ours, name in NAMES.items()}
-    x = attending(eps=eps, **slips)(x, {NAMES[ours]: tensor for ours, tensor in own.items()}, settings, turn)
-    rows = rms(x, own["feed_forward_norm"], settings["eps"] if eps is None else eps)
-    more = gated(rows, own["gate"], own["up"], own["down"], lambda gate, up: bend(gate) * up)
-    return x + more if feed else x
+    own = {ours: weights(name) for ours, name in (NAMES | (renamed or {})).items()}
+    first = attending(norm=first_norm or norm, eps=eps, **slips)
+    after = first(x, {NAMES[ours]: tensor for ours, tensor in own.items()}, settings, turn)
+    eps = settings["eps"] if eps is None else eps
+    rows = reads(x, after, lambda x: norm(x, own["feed_forward_norm"], eps))
+    return last(after, rows, gated(rows, own["gate"], own["up"], own["down"], bend))
 
 
 def model(
     ids, tensor, settings,
-    layers=range, which=lambda n: n, pairs="neighbours", theta=None, eps=None, enter=lambda x: x,
-    leave=rms, exit_table=lambda tied: "token_embd" if tied else "output", give=lambda scores: scores,
-    run=block, **slips,
+    layers=range, which=lambda n: n, pairs="neighbours", theta=None, eps=None, enter=lambda x: x, norm=rms,
+    leave=None, exit_table=lambda tied: "token_embd" if tied else "output", give=lambda scores: scores,
+    **slips,
 ):  # fmt: skip
     """The scores (position, vocab); the keywords are somebody's slips."""
     x = enter(tensor("token_embd.weight")[ids])
     turn = turning(settings["theta"] if theta is None else theta, pairs)
     for n in layers(settings["n_layers"]):
-        x = run(x, lambda name, n=n: tensor(f"blk.{which(n)}.{name}"), settings, turn, eps, **slips)
-    rows = leave(x, tensor("output_norm.weight"), settings["eps"] if eps is None else eps)
+        x = block(x, lambda name, n=n: tensor(f"blk.{which(n)}.{name}"), settings, turn, eps, norm=norm, **slips)
+    rows = (leave or norm)(x, tensor("output_norm.weight"), settings["eps"] if eps is None else eps)
     return give(rows @ tensor(f"{exit_table(settings['tied'])}.weight").T)
 
 
@@ -584,10 +667,10 @@ def but_model(**slips):
     return lambda ids, tensor, settings: model(ids, tensor, settings, **slips)
 
 
-def made_up(random, n, n_layers, n_heads, n_kv_heads, tied):
+def made_up(random, n, n_layers, n_heads, n_kv_heads, tied, wider=1):
     """Arguments of `model_scores`: a small file, whose blocks are strong enough that each of them shows."""
-    tensors = homework_2.small_file(random, range(n_layers), n_heads, n_kv_heads)
-    d_model = 4 * n_heads
+    tensors = homework_2.small_file(random, range(n_layers), n_heads, n_kv_heads, wider=wider)
+    d_model = 4 * n_heads // wider
     for name, tensor in tensors.items():
         tensors[name] = tensor * (0.5 if name.endswith(("attn_output.weight", "ffn_down.weight")) else 1)
     tensors["token_embd.weight"] = vectors(random, 2 * d_model + 3, d_model) / 2
@@ -603,20 +686,31 @@ def made_up(random, n, n_layers, n_heads, n_kv_heads, tied):
     return torch.randperm(2 * d_model + 3, generator=random)[:n], tensor, settings
 
 
+@may_use_earlier_parts
 def two_layers(run, random):
     """a made-up model of two layers, the table at the exit the one at the entrance"""
     inputs = [made_up(random, n, 2, *heads, tied=True) for n, heads in ((3, (2, 1)), (5, (4, 2)))]
     run.compare(inputs)
 
 
+@may_use_earlier_parts
 def own_exit(run, random):
     """a made-up model with a table of its own at the exit"""
     run.compare(made_up(random, n, 2, *heads, tied=False) for n, heads in ((3, (2, 1)), (4, (6, 3))))
 
 
+@may_use_earlier_parts
 def deep(run, random):
     """more layers, both tables, other settings"""
     run.compare([made_up(random, 4, 3, 4, 2, tied=False), made_up(random, 3, 4, 2, 2, tied=True)])
+
+
+@may_use_earlier_parts
+def wide_stack(run, random):
+    """layers whose heads together are wider than the stream"""
+    compare_wide(
+        run, [made_up(random, 3, 2, 2, 1, tied=True, wider=2), made_up(random, 4, 2, 4, 2, False, 2)], but_model
+    )
 
 
 @functools.cache
@@ -647,6 +741,7 @@ def _tensors():
 TEXTS = ("The dog ran up the hill", "Water boils at one", "Who was it?", "print(1 + 2)", "To be, or not to be")
 
 
+@may_use_earlier_parts
 def the_real_model(run, random):
     """SmolLM2, all thirty layers: its scores are the library's, within a thousandth"""
     if run.made:  # a mistake that has its name already
@@ -668,7 +763,7 @@ MODEL_SCORES = Exercise(
     title="SmolLM2's forward pass, from the tensors of its file",
     oracle=model,
     may_call=(),
-    checks={"stack": (two_layers, own_exit), "smollm2": (deep, the_real_model)},
+    checks={"stack": (two_layers, own_exit), "smollm2": (deep, wide_stack, the_real_model)},
     mistakes={
         "the last norm is missing: output_norm stands between the last layer and the table": but_model(
             leave=lambda x, weight, eps: x
@@ -685,10 +780,39 @@ MODEL_SCORES = Exercise(
         "theta is always 10,000: it is settings['theta']": but_model(theta=10_000.0),
         "theta is always 100,000: it is settings['theta']": but_model(theta=100_000.0),
         "eps is always 1e-5: it is settings['eps']": but_model(eps=1e-5),
-        "eps is left out": but_model(eps=0.0),
-        "the feed-forward halves are missing": but_model(feed=False),
-        "the gate goes through GELU: SiLU": but_model(bend=gelu),
-        "the gate goes through a plain sigmoid: SiLU is z · sigmoid(z)": but_model(bend=torch.sigmoid),
+        "the feed-forward halves are missing": but_model(last=lambda x, rows, more: x),
+        "the gate goes through GELU: SiLU": but_model(bend=lambda gate, up: gelu(gate) * up),
+        "the gate goes through a plain sigmoid: SiLU is z · sigmoid(z)": but_model(
+            bend=lambda gate, up: gate.sigmoid() * up
+        ),
+        "gate and up are swapped: the SiLU is on the gate, ffn_gate": but_model(
+            bend=lambda gate, up: gate * homework_2.silu(up)
+        ),
+        "there is no SiLU: the gate goes through it": but_model(bend=lambda gate, up: gate * up),
+        "the feed-forward half reads x as it is: it reads the rows normalized with ffn_norm": but_model(
+            reads=lambda x, after, norm: after
+        ),
+        "the feed-forward half reads x as it was before attention": but_model(reads=lambda x, after, norm: norm(x)),
+        "after attention the stream is lost: x + attention": but_model(add=lambda x, rows, found: found),
+        "what attention finds is added to the normalized rows: to x itself": but_model(
+            add=lambda x, rows, found: rows + found
+        ),
+        "after the feed-forward half the stream is lost: x + down(…)": but_model(last=lambda x, rows, more: more),
+        "what the feed-forward half finds is added to the normalized rows: to x itself": but_model(
+            last=lambda x, rows, more: rows + more
+        ),
+        "attn_norm is at work twice: the feed-forward half has ffn_norm": but_model(
+            renamed={"feed_forward_norm": NAMES["attention_norm"]}
+        ),
+        "ffn_norm is at work twice: attention has attn_norm": but_model(
+            renamed={"attention_norm": NAMES["feed_forward_norm"]}
+        ),
+        "the two norms of a layer are swapped: attn_norm comes first, ffn_norm second": but_model(
+            renamed={"attention_norm": NAMES["feed_forward_norm"], "feed_forward_norm": NAMES["attention_norm"]}
+        ),
+        "the output matrix is missing: attn_output": but_model(output=lambda rows, matrix: rows),
+        "the output matrix is the wrong way round: x @ matrix.T": but_model(output=lambda rows, matrix: rows @ matrix),
+        "the values are made of x as it is: of the normalized rows": but_model(raw_values=True),
         "the vectors are multiplied by √d_model at the entrance: not in this model": but_model(
             enter=lambda x: x * x.shape[-1] ** 0.5
         ),
@@ -696,9 +820,12 @@ MODEL_SCORES = Exercise(
             give=lambda scores: scores.softmax(dim=-1)
         ),
         "it gives the last position alone: every position is asked for": but_model(give=lambda scores: scores[-1]),
-        "attention's first step is missing: it reads the normalized rows": but_model(norm=lambda x, weight, eps: x),
+        "attention's first step is missing: it reads the normalized rows": but_model(
+            first_norm=lambda x, weight, eps: x
+        ),
         "keys and values are swapped": but_model(renamed={"key": "attn_v.weight", "value": "attn_k.weight"}),
     }
+    | {sentence: but_model(norm=norm) for sentence, norm in SLIPS_OF_NORM.items()}
     # one that makes NaN makes nothing else in a stack, and that has a sentence of its own
     | {sentence: but_model(**slips) for sentence, slips in SLIPS_OF_ATTENTION.items() if "NaN" not in sentence},
     hints=(
@@ -716,6 +843,18 @@ MODEL_SCORES = Exercise(
 VOCAB = 23
 
 
+def ask_for_a_list(ids):
+    """A made-up model says what it was handed, where that is not what the text promises."""
+    if not isinstance(ids, list | tuple):
+        raise TypeError(f"scores_of was handed an object of type {type(ids).__name__}: a list of ids is asked for")
+    for id in ids:
+        if not isinstance(id, numbers.Integral):
+            raise TypeError(
+                f"scores_of was handed a list with an object of type {type(id).__name__} in it: "
+                "whole numbers are asked for, and int(…) makes one"
+            )
+
+
 def speaker(seed, end_at=None, tie=False):
     """A made-up model: scores (position, vocab) that depend on every id so far, and, at a length, on nothing else.
 
@@ -723,6 +862,7 @@ def speaker(seed, end_at=None, tie=False):
     """
 
     def scores_of(ids):
+        ask_for_a_list(ids)
         rows = []
         for n in range(1, len(ids) + 1):
             key = seed + sum((place + 3) * (id + 1) for place, id in enumerate(ids[:n]))
@@ -740,10 +880,12 @@ def speaker(seed, end_at=None, tie=False):
 def answering(
     choose=lambda scores: int(scores[-1].argmax()), give=lambda prompt, new: new, keep_end=False,
     reads=lambda prompt, new: prompt + new, ends=lambda end_ids: end_ids, new_limit=lambda limit, prompt: limit,
-    room=lambda context, prompt: context - len(prompt),
+    room=lambda context, prompt: context - len(prompt), stops_at=lambda prompt: (),
 ):  # fmt: skip
     def answer(scores_of, ids, end_ids, limit, context):
         ids, new = list(ids), []
+        if any(id in end_ids for id in stops_at(ids)):
+            return give(ids, new)
         for _ in range(max(0, min(new_limit(limit, ids), room(context, ids)))):
             chosen = choose(scores_of(reads(ids, new)))
             if chosen in ends(end_ids):
@@ -773,9 +915,13 @@ def goes_on(answer, random):
 
 
 def ends(answer, random):
-    """it ends before an end id, whichever of them comes"""
+    """it ends before an end id, whichever of them comes; one in the prompt ends nothing, as in every chat"""
     inputs = [(speaker(seeds(random), end_at=n + k), prompts(random, n), {0, 5}, 8, 50) for n, k in ((2, 2), (3, 4))]
     inputs.append((speaker(seeds(random), end_at=2), prompts(random, 2), {5}, 8, 50))  # at once: an empty answer
+    for place, end_at in ((0, 6), (2, 7)):  # an end id in front; and the prompt's last id
+        prompt = prompts(random, 3)
+        prompt[place] = 5
+        inputs.append((speaker(seeds(random), end_at), prompt, {5}, 8, 50))
     answer.compare(inputs)
 
 
@@ -816,6 +962,15 @@ ANSWER_IDS = Exercise(
             reads=lambda prompt, new: (prompt + new)[-1:]
         ),
         "it does not end at an end id": answering(ends=lambda end_ids: ()),
+        "it ends because an end id stands in the prompt: only one that it chooses itself ends the text": answering(
+            stops_at=lambda prompt: prompt
+        ),
+        "it ends because the prompt's last id is an end id: only one that it chooses itself ends the text": answering(
+            stops_at=lambda prompt: prompt[-1:]
+        ),
+        "it takes the best score for the id: the id is its place, `argmax`": answering(
+            choose=lambda scores: int(scores[-1].max())
+        ),
         "the limit counts the prompt, too: it is for the new ids": answering(
             new_limit=lambda limit, prompt: limit - len(prompt)
         ),
@@ -837,29 +992,54 @@ ANSWER_IDS = Exercise(
         "best id in it. What are the three reasons to stop?",
         "Before a round: are there `limit` new ids already? Do prompt and new ids fill the context? After choosing: is "
         "it one of end_ids? Only if not, it is added.",
-        "`scores_of(ids + new)[-1].argmax()` is the choice; `int(…)` makes a number of it. `while len(new) < limit and "
-        "len(ids) + len(new) < context:` is the loop.",
+        "A `while` loop with both conditions; in it `scores_of` of prompt and new ids together, as one list. The last "
+        "row's `argmax()` is a tensor, and `int(…)` makes an id of it. An end id leaves the loop, any other is added.",
     ),
 )
 
 # ---- a fault -------------------------------------------------------------------------------------
 
 
-def off_by_rows(one, other):
-    """The worst row's distance, as a share of its length; NaN is infinitely far."""
-    share = (one - other).norm(dim=-1) / other.norm(dim=-1)
-    return share.nan_to_num(nan=torch.inf).max()
+def by_rows(size=lambda rows: rows.norm(dim=-1), of=lambda one, other: other, length=None, power=1):
+    """The worst row's distance as a share of its length, to a power; NaN is infinitely far."""
+
+    def off(one, other):
+        share = size(one - other) / (length or size)(of(one, other))
+        return (share**power).nan_to_num(nan=torch.inf).max()
+
+    return off
 
 
-def finding(off=off_by_rows, pick=lambda faults, offs: faults[0] if faults else None):
+shares_of_length = by_rows()
+
+
+def finding(
+    off=shares_of_length, pick=lambda faults, offs: faults[0] if faults else None, within=lambda tolerance: tolerance,
+):  # fmt: skip
     def answer(readings, reference, tolerance):
         offs = {name: off(tensor, reference[name]) for name, tensor in readings.items()}
-        return pick([name for name, value in offs.items() if value > tolerance], offs)
+        return pick([name for name, value in offs.items() if value > within(tolerance)], offs)
 
     return answer
 
 
 find_fault = finding()
+
+
+def length_of(rows):
+    return rows.norm(dim=-1)
+
+
+def mean_square_root(rows):
+    return rows.square().mean(dim=-1).sqrt()
+
+
+def sum_of_sizes(rows):
+    return rows.abs().sum(dim=-1)
+
+
+def largest(rows):
+    return rows.abs().amax(dim=-1)
 
 
 def stages(random, n_layers, start=0):
@@ -905,6 +1085,53 @@ def nan_in_one(random, x):
     return x
 
 
+def directions(random):
+    """Two tables of six rows of length 1: all numbers as large as each other, and one number alone; signs at random."""
+    even = torch.randint(2, (6, 6), generator=random) * 2.0 - 1
+    single = torch.eye(6)[torch.randint(6, (6,), generator=random)] * even
+    return even / 6**0.5, single
+
+
+def made_of(names, right, moves, noise=1e-6):
+    """Readings and a reference: each stage's rows are `right`, moved by so much in such a direction."""
+    readings, reference = {}, {}
+    for name, (share, direction) in zip(names, moves, strict=True):
+        size = right.norm(dim=-1, keepdim=True)
+        reference[name], readings[name] = right.clone(), right + (share + noise) * size * direction
+    return readings, reference
+
+
+def how_far(find, random):
+    """a stage is well up to the tolerance that is given, and off beyond it; distance and length are roots of sums"""
+    names, inputs = stages(random, 3), []
+    even, single = directions(random)
+    # a stage that is well, then one that is off, then those that are far off: each wrong measure stops elsewhere
+    for right, move, tolerance in (
+        (10 * single, even, 0.03),
+        (0.1 * even, single, 0.05),
+        (0.1 * single, even, 0.004),
+        (3 * even, single, 0.002),
+    ):
+        shares = (0.0, 0.8 * tolerance, 0.0, 1.25 * tolerance, 3.5 * tolerance, 0.9, 1.8)
+        inputs.append((*made_of(names, right, [(share, move) for share in shares]), tolerance))
+    # along the row itself, forward and back; in the last but one stage a row points the other way
+    along = (0.0, -0.4, 0.0, 0.6, 0.9, -2.0, 0.7)
+    inputs.append((*made_of(names, even, [(share, even) for share in along]), 0.5))
+    compare_names(find, inputs)
+
+
+def compare_names(find, inputs):
+    """As `find.compare`, but None has a meaning of its own here."""
+    try:
+        find.compare(inputs)
+    except Wrong as wrong:
+        if wrong.sentence.startswith("it returns nothing"):
+            raise Wrong(
+                "it returns nothing, and None says that all is well: here a stage is off", wrong.shown
+            ) from None
+        raise
+
+
 def first_of_many(find, random):
     """the first stage that is off, though later ones are off by more"""
     inputs = []
@@ -913,19 +1140,18 @@ def first_of_many(find, random):
         faults = {first + k: by_share(0.01 * 3**k) for k in range(3)}
         inputs.append((*record(random, faults), 1e-3))
     inputs.append((*record(random, {2: turned_about, 3: by_share(0.5)}), 1e-3))
-    find.compare(inputs)
+    compare_names(find, inputs)
 
 
 def all_well(find, random):
     """None where all agree but for rounding, in long rows, too"""
-    find.compare((*record(random, growth=growth, noise=1e-4), 1e-3) for growth in (1.0, 12.0))
+    compare_names(find, [(*record(random, growth=growth, noise=1e-4), 1e-3) for growth in (1.0, 12.0)])
 
 
 def small_rows(find, random):
     """in rows that are short, too: what counts is the share of a row's own length"""
-    find.compare(
-        (*record(random, {2: by_share(0.05), 4: by_share(0.2)}, growth=growth), 1e-2) for growth in (0.05, 0.1)
-    )
+    faults = {2: by_share(0.05), 4: by_share(0.2)}
+    compare_names(find, [(*record(random, faults, growth=growth), 1e-2) for growth in (0.05, 0.1)])
 
 
 def one_row(find, random):
@@ -934,12 +1160,14 @@ def one_row(find, random):
     inputs = [(*record(random, {2: by_share(0.0115, draw(random, 1, 5))} | later), 1e-2)]
     inputs.append((*record(random, {3: by_share(0.5, 2)} | later, short=0.002), 1e-2))
     inputs.append((*record(random, {3: nan_in_one} | later), 1e-2))
-    find.compare(inputs)
+    compare_names(find, inputs)
 
 
 def tenth_layer(find, random):
     """the stages come in the order of the model, also from layer 8 to layer 11"""
-    find.compare([(*record(random, {3: by_share(0.05), 5: by_share(0.1)}, n_layers=4, start=8, growth=1.0), 1e-2)])
+    compare_names(
+        find, [(*record(random, {3: by_share(0.05), 5: by_share(0.1)}, n_layers=4, start=8, growth=1.0), 1e-2)]
+    )
 
 
 FIND_FAULT = Exercise(
@@ -948,7 +1176,7 @@ FIND_FAULT = Exercise(
     title="where a forward pass goes wrong",
     oracle=find_fault,
     may_call=(),
-    checks={"fault": (first_of_many, all_well, small_rows, one_row, tenth_layer)},
+    checks={"fault": (how_far, first_of_many, all_well, small_rows, one_row, tenth_layer)},
     mistakes={
         "it names the stage that is off most: the first one that is off is the cause": finding(
             pick=lambda faults, offs: max(faults, key=offs.get) if faults else None
@@ -989,12 +1217,39 @@ FIND_FAULT = Exercise(
         "it wants every number the same: rounding differs, and the tolerance allows for that": finding(
             off=lambda one, other: torch.tensor(0.0 if torch.equal(one, other) else torch.inf)
         ),
+        "it compares the root of the mean square itself with the tolerance: the distance, as a share of the length": (
+            finding(off=by_rows(mean_square_root, length=lambda rows: 1))
+        ),
+        "its tolerance is always 0.01: it is the one that is given": finding(within=lambda tolerance: 0.01),
+        "its tolerance is always 0.001: it is the one that is given": finding(within=lambda tolerance: 0.001),
+        "the share is of the reading's length: of the right row's": finding(by_rows(of=lambda one, other: one)),
+        "the distance is a sum of sizes, and the length a root of squares: both are roots of sums of squares": finding(
+            by_rows(sum_of_sizes, length=length_of)
+        ),
+        "distance and length are sums of sizes: they are roots of sums of squares, `.norm(dim=-1)`": finding(
+            by_rows(sum_of_sizes)
+        ),
+        "distance and length are a row's largest number alone: all of its numbers count, `.norm(dim=-1)`": finding(
+            by_rows(largest)
+        ),
+        "the distance is the largest difference alone: all differences of a row count, `.norm(dim=-1)`": finding(
+            by_rows(largest, length=length_of)
+        ),
+        "the distance is the root of a mean, and the length the root of a sum: both are roots of sums": finding(
+            by_rows(mean_square_root, length=length_of)
+        ),
+        "it compares squares, distance² as a share of length²: the root is missing": finding(by_rows(power=2)),
+        "it compares directions: a row of the right direction may be too long": finding(
+            off=lambda one, other: (
+                (1 - torch.nn.functional.cosine_similarity(one, other, dim=-1)).nan_to_num(nan=torch.inf).max()
+            )
+        ),
     },
     hints=(
         "For each stage a single number: how far is its worst row from the reference? Then the first stage whose "
         "number is above the tolerance.",
         "`(one - other).norm(dim=-1)` is the distance of each row, `other.norm(dim=-1)` its length: their quotient is "
-        "a share. The worst row decides, `.max()`.",
+        "a share. The worst row decides.",
         "What is NaN compared with? `nan > 0.01` is False, and so is `nan <= 0.01`. So ask for what is right: a stage "
         "is well if its number is at most the tolerance, and anything else is a fault.",
     ),
@@ -1086,8 +1341,8 @@ def _of_learner(function, *arguments):
     try:
         with torch.no_grad():
             answer = guard.call(function, arguments, ENOUGH, guard.Sink())
-    except NotDone:
-        raise NotDone(function.__name__) from None
+    except NotDone as error:
+        raise NotDone(unwritten(error, function) or function.__name__) from None
     except Wrong as wrong:
         raise Wrong(f"{function.__name__}: {wrong.sentence}") from None
     if answer is None and function.__name__ != "find_fault":

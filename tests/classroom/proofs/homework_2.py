@@ -362,6 +362,21 @@ def three_equal_pieces(x, qkv, output, n_heads, n_kv_heads, turn):
     return together(looked(turn(heads[0]), turn(heads[1]), heads[2]), output)
 
 
+@grouped_attention.wrong("x is added")
+def with_the_stream(x, qkv, output, n_heads, n_kv_heads, turn):
+    return x + step_by_step(x, qkv, output, n_heads, n_kv_heads, turn)
+
+
+def not_written(scores, window):
+    raise NotImplementedError()
+
+
+@grouped_attention.wrong("it calls `not_written`, which is not done yet")
+def with_an_earlier_part(x, qkv, output, n_heads, n_kv_heads, turn):
+    see = lambda q, k, v: looked(q, k, v, soft=lambda scores: not_written(scores, None))  # noqa: E731
+    return grouped(x, qkv, output, n_heads, n_kv_heads, turn, see=see)
+
+
 # ---- feed_forward_half ---------------------------------------------------------------------------
 
 
@@ -675,7 +690,7 @@ def undivided(x, tensors, layer, settings):
     return layered(x, tensors, layer, settings, scale=1.0)
 
 
-@run_layer.wrong("divided by the root of d_model")
+@run_layer.wrong("divided by the root of d_model:")
 def divided_by_d_model(x, tensors, layer, settings):
     return layered(x, tensors, layer, settings, scale=x.shape[-1] ** -0.5)
 
@@ -731,6 +746,45 @@ def next_layer(x, tensors, layer, settings):
 @run_layer.wrong("a layer of SmolLM2 gives other activations")
 def fifty(x, tensors, layer, settings):
     return layered(x, tensors, layer, settings, theta=50.0)
+
+
+@run_layer.wrong("ffn_norm is at work twice")
+def second_norm_twice(x, tensors, layer, settings):
+    tensors = tensors | {f"blk.{layer}.attn_norm.weight": tensors[f"blk.{layer}.ffn_norm.weight"]}
+    return layered(x, tensors, layer, settings)
+
+
+@run_layer.wrong("divided by the root of d_model / n_heads")
+def root_of_a_share(x, tensors, layer, settings):
+    return layered(x, tensors, layer, settings, scale=(x.shape[-1] / settings["n_heads"]) ** -0.5)
+
+
+def with_narrow_heads(x, tensors, layer, settings, cut):
+    """As `layered`, with d_head = d_model / n_heads."""
+    w = {name.split(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(f"blk.{layer}.")}
+    d_head, groups = x.shape[-1] // settings["n_heads"], settings["n_heads"] // settings["n_kv_heads"]
+    angles = rotation_angles(torch.arange(x.shape[1]), d_head, settings["theta"])
+    rows = F.rms_norm(x, x.shape[-1:], w["attn_norm"], settings["eps"])
+    query, key, value = (cut(rows @ w[f"attn_{one}"].T, one, d_head).transpose(1, 2) for one in "qkv")
+    query, key = rotate(query, angles, "neighbours"), rotate(key, angles, "neighbours")
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    x = x + mixed.transpose(1, 2).flatten(2) @ w["attn_output"].T
+    rows = F.rms_norm(x, x.shape[-1:], w["ffn_norm"], settings["eps"])
+    return x + (F.silu(rows @ w["ffn_gate"].T) * (rows @ w["ffn_up"].T)) @ w["ffn_down"].T
+
+
+@run_layer.wrong("its heads are d_model / n_heads wide")
+def narrow_heads(x, tensors, layer, settings):
+    return with_narrow_heads(x, tensors, layer, settings, lambda rows, one, d_head: rows.unflatten(-1, (-1, d_head)))
+
+
+@run_layer.wrong("where n_heads · d_head is not d_model, it stops with")
+def as_many_narrow_heads(x, tensors, layer, settings):
+    n = {"q": settings["n_heads"], "k": settings["n_kv_heads"], "v": settings["n_kv_heads"]}
+    return with_narrow_heads(
+        x, tensors, layer, settings, lambda rows, one, d_head: rows.unflatten(-1, (n[one], d_head))
+    )
 
 
 @run_layer.wrong("it stops with KeyError")
@@ -1023,6 +1077,12 @@ def active_first(shape):
 @count_by_shape.wrong("it returns a whole number")
 def total_alone(shape):
     return by_hand(shape)[0]
+
+
+@count_by_shape.wrong("its numbers are floats")
+def divided(shape):
+    total, active = block_by_block(shape)
+    return total / 1, active
 
 
 @count_by_shape.wrong("it returns a float")

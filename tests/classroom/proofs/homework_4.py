@@ -125,6 +125,45 @@ def in_half_precision(raw):
     return (d * torch.cat((raw[:, 4:] & 15, raw[:, 4:] >> 4), 1) + m).float()
 
 
+@unpack_q4_1.wrong("from the same two bytes")
+def one_number_twice(raw):
+    packed = torch.cat((raw[:, 4:] & 15, raw[:, 4:] >> 4), 1)
+    return floats(raw[:, :2]) * packed + floats(raw[:, :2])
+
+
+@unpack_q4_1.wrong("in the last four bytes")
+def numbers_first(raw):
+    packed = torch.cat((raw[:, :16] & 15, raw[:, :16] >> 4), 1)
+    return floats(raw[:, 16:18]) * packed + floats(raw[:, 18:])
+
+
+@unpack_q4_1.wrong("in the last two bytes")
+def least_last(raw):
+    packed = torch.cat((raw[:, 2:18] & 15, raw[:, 2:18] >> 4), 1)
+    return floats(raw[:, :2]) * packed + floats(raw[:, 18:])
+
+
+@unpack_q4_1.wrong("from the wrong bytes: 4 to 19")
+def one_byte_early(raw):
+    return four_bits(raw, torch.cat((raw[:, 3:19] & 15, raw[:, 3:19] >> 4), 1))
+
+
+@unpack_q4_1.wrong("from the bytes 2 to 17")
+def two_bytes_early(raw):
+    return four_bits(raw, torch.cat((raw[:, 2:18] & 15, raw[:, 2:18] >> 4), 1))
+
+
+@unpack_q4_1.wrong("numbers of type float16: float32")
+def never_widened(raw):
+    d, m = raw[:, :4].contiguous().view(torch.float16).split(1, dim=1)
+    return d * torch.cat((raw[:, 4:] & 15, raw[:, 4:] >> 4), 1) + m
+
+
+@unpack_q4_1.wrong("numbers of type float64: float32")
+def doubles(raw):
+    return by_columns(raw).double()
+
+
 # ---- unpack_q8_0 ---------------------------------------------------------------------------------
 
 
@@ -177,6 +216,16 @@ def brain_scale(raw):
 @unpack_q8_0.wrong("the first block's scale")
 def first_scale(raw):
     return floats(raw[:1, :2]) * raw[:, 2:].view(torch.int8)
+
+
+@unpack_q8_0.wrong("numbers of type float64: float32")
+def wide(raw):
+    return raw[:, :2].view(torch.float16).double() * raw[:, 2:].view(torch.int8)
+
+
+@unpack_q8_0.wrong("numbers of type float16: float32")
+def narrow(raw):
+    return raw[:, :2].view(torch.float16) * raw[:, 2:].view(torch.int8)
 
 
 # ---- chat_ids ------------------------------------------------------------------------------------
@@ -293,6 +342,40 @@ def space(messages, system, encode, special):
         return one_message(message, encode, special, "{role} {content}")
 
     return all_messages(with_default(messages, system), encode, special, one) + the_end(encode, special)
+
+
+def with_contents(messages, system, encode, special, change):
+    messages = [{**m, "content": change(m["content"])} for m in messages]
+    return message_by_message(messages, system, encode, special)
+
+
+@chat_ids.wrong("it strips what was said")
+def stripped(messages, system, encode, special):
+    return with_contents(messages, system, encode, special, str.strip)
+
+
+@chat_ids.wrong("it strips the end of what was said")
+def stripped_at_the_end(messages, system, encode, special):
+    return with_contents(messages, system, encode, special, str.rstrip)
+
+
+@chat_ids.wrong("it strips role and content together")
+def stripped_lines(messages, system, encode, special):
+    parts = []
+    for message in with_default(messages, system):
+        parts += [special[OPEN], f"{message['role']}\n{message['content']}".strip(), special[CLOSE], "\n"]
+    parts += [special[OPEN], "assistant\n"]
+    return [id for part in parts for id in ([part] if isinstance(part, int) else encode(part))]
+
+
+@chat_ids.wrong("it takes the line breaks off the end")
+def without_last_breaks(messages, system, encode, special):
+    return with_contents(messages, system, encode, special, lambda content: content.rstrip("\n"))
+
+
+@chat_ids.wrong("the markers that somebody typed are deleted")
+def markers_deleted(messages, system, encode, special):
+    return with_contents(messages, system, encode, special, lambda text: text.replace(OPEN, "").replace(CLOSE, ""))
 
 
 # ---- turn_heads ----------------------------------------------------------------------------------
@@ -491,7 +574,7 @@ def no_root(x, weights, settings, turn):
     return x + gathered(rows_of(x, weights, settings), weights, settings, turn, root=1)
 
 
-@attention_half.wrong("the root of d_model")
+@attention_half.wrong("the root of d_model:")
 def wide_root(x, weights, settings, turn):
     return x + gathered(rows_of(x, weights, settings), weights, settings, turn, root=x.shape[-1] ** 0.5)
 
@@ -505,6 +588,86 @@ def no_positions(x, weights, settings, turn):
 def transposed_output(x, weights, settings, turn):
     weights = weights | {"attn_output.weight": weights["attn_output.weight"].T}
     return x + gathered(rows_of(x, weights, settings), weights, settings, turn)
+
+
+@attention_half.wrong("eps is added after the root")
+def eps_outside(x, weights, settings, turn):
+    rows = x / (x.pow(2).mean(-1, keepdim=True).sqrt() + settings["eps"]) * weights["attn_norm.weight"]
+    return x + gathered(rows, weights, settings, turn)
+
+
+@attention_half.wrong("it divides by the length of the row")
+def sum_for_mean(x, weights, settings, turn):
+    rows = x / (x.pow(2).sum(-1, keepdim=True) + settings["eps"]).sqrt() * weights["attn_norm.weight"]
+    return x + gathered(rows, weights, settings, turn)
+
+
+@attention_half.wrong("it takes the mean away first")
+def by_layer_norm(x, weights, settings, turn):
+    rows = F.layer_norm(x, x.shape[-1:], weights["attn_norm.weight"], eps=settings["eps"])
+    return x + gathered(rows, weights, settings, turn)
+
+
+@attention_half.wrong("PyTorch's LayerNorm, with an eps of its own")
+def by_layer_norm_as_it_is(x, weights, settings, turn):
+    rows = F.layer_norm(x, x.shape[-1:], weights["attn_norm.weight"])
+    return x + gathered(rows, weights, settings, turn)
+
+
+@attention_half.wrong("the values are made of x as it is")
+def values_of_x(x, weights, settings, turn):
+    n, n_kv, rows = settings["n_heads"], settings["n_kv_heads"], rows_of(x, weights, settings)
+    query, key = (turn(heads_of(rows, weights[f"attn_{one}.weight"], size)) for one, size in (("q", n), ("k", n_kv)))
+    key, value = shared(key, n), shared(heads_of(x, weights["attn_v.weight"], n_kv), n)
+    mixed = causal(query @ key.transpose(1, 2) / query.shape[-1] ** 0.5) @ value
+    return x + mixed.transpose(0, 1).flatten(1) @ weights["attn_output.weight"].T
+
+
+def cut_and_attend(x, weights, settings, turn, cut, root=None):
+    n, rows = settings["n_heads"], rows_of(x, weights, settings)
+    query, key, value = (cut(rows @ weights[f"attn_{one}.weight"].T) for one in "qkv")
+    key, value = (heads.repeat_interleave(n // settings["n_kv_heads"], 0) for heads in (turn(key), value))
+    mixed = causal(turn(query) @ key.transpose(1, 2) / (root or query.shape[-1] ** 0.5)) @ value
+    return x + mixed.transpose(0, 1).flatten(1) @ weights["attn_output.weight"].T
+
+
+@attention_half.wrong("mixed from several tokens")
+def viewed(x, weights, settings, turn):
+    d_head = len(weights["attn_q.weight"]) // settings["n_heads"]
+    return cut_and_attend(x, weights, settings, turn, lambda rows: rows.view(-1, len(x), d_head))
+
+
+@attention_half.wrong("divided by the root of d_model / n_heads")
+def root_of_a_share(x, weights, settings, turn):
+    root = (x.shape[-1] / settings["n_heads"]) ** 0.5
+    return x + gathered(rows_of(x, weights, settings), weights, settings, turn, root=root)
+
+
+@attention_half.wrong("its heads are d_model / n_heads wide")
+def narrow_heads(x, weights, settings, turn):
+    d_head = x.shape[-1] // settings["n_heads"]
+    return cut_and_attend(x, weights, settings, turn, lambda rows: rows.unflatten(-1, (-1, d_head)).transpose(0, 1))
+
+
+@attention_half.wrong("where n_heads · d_head is not d_model, it stops with")
+def as_many_narrow_heads(x, weights, settings, turn):
+    n, d_head = settings["n_heads"], x.shape[-1] // settings["n_heads"]
+
+    def cut(rows):
+        heads = n if rows.shape[-1] == len(weights["attn_q.weight"]) else settings["n_kv_heads"]
+        return rows.view(len(x), heads, d_head).transpose(0, 1)
+
+    return cut_and_attend(x, weights, settings, turn, cut)
+
+
+def not_written(rows, weight, eps):
+    raise NotImplementedError()
+
+
+@attention_half.wrong("it calls `not_written`, which is not done yet")
+def with_a_missing_norm(x, weights, settings, turn):
+    rows = not_written(x, weights["attn_norm.weight"], settings["eps"])
+    return x + gathered(rows, weights, settings, turn)
 
 
 # ---- model_scores --------------------------------------------------------------------------------
@@ -630,6 +793,87 @@ def last_position(ids, tensor, settings):
     return half_by_half(ids, tensor, settings)[-1]
 
 
+def in_layers(change, settings, tensor, ids):
+    """As `half_by_half`; `change` gets x, its nine tensors and what to do with them in the first and second half."""
+
+    def run(x, tensor, i, settings):
+        w = {f"{name}.weight": tensor(f"blk.{i}.{name}.weight") for name in LAYER}
+        turn = lambda heads: by_complex_numbers(heads, settings["theta"])  # noqa: E731
+        first = lambda x: step_by_step(x, w, settings, turn)  # noqa: E731
+        return change(x, w, first, settings["eps"])
+
+    return exit_of(stream_of(ids, tensor, settings, run=run), tensor, settings)
+
+
+def network(rows, w, gate="ffn_gate", up="ffn_up"):
+    return (F.silu(rows @ w[f"{gate}.weight"].T) * (rows @ w[f"{up}.weight"].T)) @ w["ffn_down.weight"].T
+
+
+@model_scores.wrong("gate and up are swapped")
+def up_for_gate(ids, tensor, settings):
+    def change(x, w, first, eps):
+        x = first(x)
+        return x + network(normed(x, w["ffn_norm.weight"], eps), w, "ffn_up", "ffn_gate")
+
+    return in_layers(change, settings, tensor, ids)
+
+
+@model_scores.wrong("the feed-forward half reads x as it is")
+def network_of_the_stream(ids, tensor, settings):
+    def change(x, w, first, eps):
+        x = first(x)
+        return x + network(x, w)
+
+    return in_layers(change, settings, tensor, ids)
+
+
+@model_scores.wrong("the feed-forward half reads x as it was before attention")
+def both_read_x(ids, tensor, settings):
+    return in_layers(
+        lambda x, w, first, eps: first(x) + network(normed(x, w["ffn_norm.weight"], eps), w), settings, tensor, ids
+    )
+
+
+@model_scores.wrong("after attention the stream is lost")
+def attention_without_x(ids, tensor, settings):
+    return in_layers(lambda x, w, first, eps: fed(first(x) - x, w, eps), settings, tensor, ids)
+
+
+@model_scores.wrong("after the feed-forward half the stream is lost")
+def network_without_x(ids, tensor, settings):
+    def change(x, w, first, eps):
+        return network(normed(first(x), w["ffn_norm.weight"], eps), w)
+
+    return in_layers(change, settings, tensor, ids)
+
+
+@model_scores.wrong("attn_norm is at work twice")
+def first_norm_twice(ids, tensor, settings):
+    return half_by_half(ids, lambda name: tensor(name.replace("ffn_norm", "attn_norm")), settings)
+
+
+@model_scores.wrong("ffn_norm is at work twice")
+def second_norm_twice(ids, tensor, settings):
+    return half_by_half(ids, lambda name: tensor(name.replace("attn_norm", "ffn_norm")), settings)
+
+
+@model_scores.wrong("divided by the root of d_model / n_heads")
+def root_of_a_share_everywhere(ids, tensor, settings):
+    def change(x, w, first, eps):
+        return fed(root_of_a_share(x, w, settings, lambda heads: by_complex_numbers(heads, settings["theta"])), w, eps)
+
+    return in_layers(change, settings, tensor, ids)
+
+
+@model_scores.wrong("it calls `not_written_yet`, which is not done yet")
+def with_a_missing_half(ids, tensor, settings):
+    return in_layers(lambda x, w, first, eps: fed(not_written_yet(x), w, eps), settings, tensor, ids)
+
+
+def not_written_yet(x):
+    raise NotImplementedError()
+
+
 @model_scores.wrong("SmolLM2 gets other scores than in the library")
 def clipped(ids, tensor, settings):
     """Right in every made-up model, whose scores stay small."""
@@ -730,6 +974,44 @@ def last_of_equals(scores_of, ids, end_ids, limit, context):
         return max(range(len(row)), key=lambda id: (row[id], id))
 
     return loop(scores_of, ids, end_ids, limit, context, best)
+
+
+@answer_ids.wrong("it ends because an end id stands in the prompt")
+def any_end(scores_of, ids, end_ids, limit, context):
+    text = list(ids)
+    while len(text) < min(len(ids) + limit, context) and not any(id in end_ids for id in text):
+        text.append(int(scores_of(text)[-1].argmax()))
+    new = text[len(ids) :]
+    return new[:-1] if new and new[-1] in end_ids else new
+
+
+@answer_ids.wrong("it ends because the prompt's last id is an end id")
+def last_is_an_end(scores_of, ids, end_ids, limit, context):
+    text = list(ids)
+    while len(text) < min(len(ids) + limit, context) and text[-1] not in end_ids:
+        text.append(int(scores_of(text)[-1].argmax()))
+    return [id for id in text[len(ids) :] if id not in end_ids]
+
+
+@answer_ids.wrong("it takes the best score for the id")
+def score_for_id(scores_of, ids, end_ids, limit, context):
+    return loop(scores_of, ids, end_ids, limit, context, lambda scores: int(scores[-1].max()))
+
+
+@answer_ids.wrong("handed a list with an object of type Tensor in it")
+def ids_as_tensors(scores_of, ids, end_ids, limit, context):
+    new = []
+    while len(new) < limit and len(ids) + len(new) < context:
+        best = scores_of(ids + new)[-1].argmax()
+        if best in end_ids:
+            break
+        new.append(best)
+    return new
+
+
+@answer_ids.wrong("handed an object of type Tensor")
+def text_as_a_tensor(scores_of, ids, end_ids, limit, context):
+    return loop(lambda text: scores_of(torch.tensor(text)), ids, end_ids, limit, context)
 
 
 # ---- find_fault ----------------------------------------------------------------------------------
@@ -834,3 +1116,79 @@ def equal(readings, reference, tolerance):
         other = reference[name]
         if not torch.equal(one, other):
             return name
+
+
+def measured(readings, reference, tolerance, share):
+    for name, one in readings.items():
+        if not (share(one, reference[name]) <= tolerance).all():
+            return name
+
+
+@find_fault.wrong("its tolerance is always 0.01:")
+def one_percent(readings, reference, tolerance):
+    return first_not_well(readings, reference, 1e-2)
+
+
+@find_fault.wrong("its tolerance is always 0.001:")
+def one_thousandth(readings, reference, tolerance):
+    return first_not_well(readings, reference, 1e-3)
+
+
+@find_fault.wrong("the share is of the reading's length")
+def of_the_reading(readings, reference, tolerance):
+    return measured(readings, reference, tolerance, lambda one, other: (one - other).norm(dim=-1) / one.norm(dim=-1))
+
+
+@find_fault.wrong("the distance is a sum of sizes, and the length a root")
+def sum_over_root(readings, reference, tolerance):
+    return measured(readings, reference, tolerance, lambda one, other: (one - other).abs().sum(-1) / other.norm(dim=-1))
+
+
+@find_fault.wrong("distance and length are sums of sizes")
+def sum_over_sum(readings, reference, tolerance):
+    return measured(
+        readings, reference, tolerance, lambda one, other: (one - other).abs().sum(-1) / other.abs().sum(-1)
+    )
+
+
+@find_fault.wrong("distance and length are a row's largest number alone")
+def largest_over_largest(readings, reference, tolerance):
+    return measured(
+        readings, reference, tolerance, lambda one, other: (one - other).abs().amax(-1) / other.abs().amax(-1)
+    )
+
+
+@find_fault.wrong("the distance is the largest difference alone")
+def largest_over_length(readings, reference, tolerance):
+    return measured(
+        readings, reference, tolerance, lambda one, other: (one - other).abs().amax(-1) / other.norm(dim=-1)
+    )
+
+
+@find_fault.wrong("the distance is the root of a mean, and the length")
+def mean_over_length(readings, reference, tolerance):
+    return measured(
+        readings, reference, tolerance, lambda one, other: (one - other).pow(2).mean(-1).sqrt() / other.norm(dim=-1)
+    )
+
+
+@find_fault.wrong("it compares the root of the mean square itself")
+def root_mean_square(readings, reference, tolerance):
+    return measured(readings, reference, tolerance, lambda one, other: (one - other).pow(2).mean(-1).sqrt())
+
+
+@find_fault.wrong("it compares squares")
+def squares(readings, reference, tolerance):
+    return measured(
+        readings, reference, tolerance, lambda one, other: (one - other).pow(2).sum(-1) / other.pow(2).sum(-1)
+    )
+
+
+@find_fault.wrong("it compares directions")
+def cosine(readings, reference, tolerance):
+    return measured(readings, reference, tolerance, lambda one, other: 1 - F.cosine_similarity(one, other, dim=-1))
+
+
+@find_fault.wrong("None says that all is well")
+def ten_times_the_tolerance(readings, reference, tolerance):
+    return first_not_well(readings, reference, 1000 * tolerance)
