@@ -228,7 +228,7 @@ class RunFigure:
         strip.tick_params(which="both", length=0, labelsize=8.5)
         strip.spines[:].set(visible=True, color=LINE)
 
-        bars = self.figure.add_axes((6.2 / WIDTH, 1.55 / HEIGHT, 1.4 / WIDTH, 1.5 / HEIGHT))
+        bars = self.figure.add_axes((6.2 / WIDTH, 1.75 / HEIGHT, 1.0 / WIDTH, 1.4 / HEIGHT))
         ways = list(story.ways)
         longest = max(sum(run.rows for run in runs) for runs in story.ways.values())
         bars.set(xlim=(0, longest), ylim=(len(ways) - 0.5, -0.5), xticks=[])
@@ -239,10 +239,15 @@ class RunFigure:
         self.numbers = [bars.text(0, i, "", va="center_baseline", fontsize=10) for i in range(len(ways))]
         self.heading = self.figure.text(4.9 / WIDTH, 3.25 / HEIGHT, "", fontsize=10)
         self.said = self.figure.text(4.9 / WIDTH, 3.75 / HEIGHT, "", fontsize=11, fontweight="bold", color=BLUE.strong)
-        looks = (("computed in this run", NOW), ("computed in an earlier run", EARLIER), ("guessed wrongly", REFUSED))
+        looks = (
+            ("computed in this run", NOW),
+            ("computed in an earlier run", EARLIER),
+            ("computed, guessed wrongly", REFUSED),
+        )
         keys = [Patch(facecolor=COLOURS[code], edgecolor=LINE, label=label) for label, code in looks]
-        keys.insert(2, Patch(facecolor=BLUE.medium, edgecolor=LINE, label="out of the cache"))
-        self.figure.legend(handles=keys, loc="lower left", bbox_to_anchor=(4.82 / WIDTH, 0.42 / HEIGHT), ncols=2)
+        keys.append(Patch(facecolor=BLUE.medium, edgecolor=LINE, label="out of the cache"))
+        keys.append(Patch(facecolor=COLOURS[FUTURE], edgecolor=LINE, label="hidden by the mask"))
+        self.figure.legend(handles=keys, loc="lower left", bbox_to_anchor=(4.82 / WIDTH, 0.3 / HEIGHT))
         self.figure.text(1.2 / WIDTH, 0.17 / HEIGHT, "a row: one token, and those it looks at", fontsize=9, color=MUTED)
         self.css_size = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in self.figure.get_size_inches())
 
@@ -266,7 +271,9 @@ class RunFigure:
         self.heading.set_text(f"To a text of {run.text} tokens, each way needs:")
         for bar, number, (way, (rows, runs)) in zip(self.bars, self.numbers, now.so_far.items(), strict=True):
             bar.set_width(rows)
-            bar.set_color(BLUE.strong if way == now.way else BLUE.medium)
+            bar.set(
+                facecolor=BLUE.strong if way == now.way else PAPER, edgecolor=BLUE.strong if way == now.way else MUTED
+            )
             number.set(x=rows, text=f" {_work(rows, runs)}", fontweight="bold" if way == now.way else "normal")
         return self.figure
 

@@ -2,9 +2,16 @@ import re
 from itertools import pairwise
 
 import pytest
+from matplotlib.colors import to_hex
 
 from course_lib.prediction.speculative import Round
 from course_lib.visuals.generation import (
+    COLOURS,
+    EARLIER,
+    FUTURE,
+    NOW,
+    REFUSED,
+    RunFigure,
     Story,
     cost_curves,
     in_words,
@@ -20,6 +27,12 @@ from course_lib.visuals.style import png
 PROMPT, NEW = ("The", " dog", " ran", " up"), (" the", " hill", ".", " The", " dog")
 ROUNDS = (Round((7, 8), 0, (1,)), Round((), 0, (2,)), Round((3, 4), 1, (3, 5)), Round((6,), 0, (6,)))
 STORY = Story(PROMPT, NEW, ROUNDS, ((" a", " road"), (), (".", " A"), (" cat",)))
+LONG = Story(  # as long as the lesson's, with as many tokens as there may be
+    tuple(f" w{i}" for i in range(13)),
+    tuple(f" n{i}" for i in range(11)),
+    tuple(Round((1,), 0, (1,)) for _ in range(11)),
+    tuple((" x",) for _ in range(11)),
+)
 
 
 def test_rows_of_each_way_by_hand():
@@ -88,6 +101,20 @@ def test_the_picture_shows_the_rows_of_the_run():
         "10 rows in 3 runs",
     ]
     assert png(figure) != png(run_figure(STORY, "cache and draft", 2))
+
+
+def test_nothing_of_any_run_leaves_the_picture_and_each_colour_is_in_the_legend():
+    live = RunFigure(LONG, "What does this run compute anew?")
+    for way, runs in LONG.ways.items():
+        now = moment(LONG, way, len(runs))  # the largest numbers
+        live.png(now)
+        for text in (*live.numbers, live.heading, live.said):
+            assert text.get_window_extent().x1 < 0.985 * live.figure.bbox.width, (way, text.get_text())
+        legend = {to_hex(key.get_facecolor()) for key in live.figure.legends[0].get_patches()}
+        bars = {name: to_hex(bar.get_facecolor()) for name, bar in zip(LONG.ways, live.bars, strict=True)}
+        others = {colour for name, colour in bars.items() if name != way}
+        assert len(legend) == 5 and not others & legend and bars[way] in legend
+        assert {to_hex(COLOURS[code]) for code in (FUTURE, EARLIER, NOW, REFUSED)} < legend
 
 
 def test_cost_curves_are_the_numbers():

@@ -15,14 +15,14 @@ VOCAB = 40
 
 
 def loop(run, prompt, choose, max_new_tokens, stop_ids):
-    new = []
-    scores, cache = run(prompt, None)
+    new, ids, cache = [], prompt, None
     while len(new) < max_new_tokens:
+        scores, cache = run(ids, cache)
         chosen = choose(scores)
         if chosen in stop_ids:
             break
         new.append(chosen)
-        scores, cache = run([chosen], cache)
+        ids = [chosen]
     return new
 
 
@@ -85,21 +85,28 @@ def a_stop_id_ends_it(generate_loop, random):
 
 
 def each_token_once(generate_loop, random):
-    """the prompt goes through the model in one run, and each new token in one of its own"""
+    """the prompt goes through the model in one run, each new token in one of its own, and none that nobody needs"""
     log = []
     run, prompt, new = telling(random, 4, 6, log)
-    given = (run, prompt, choose, 6, {*NEVER})
-    generate_loop.compare([given])
-    log.clear()
-    generate_loop.answer(*given)
-    sent = [ids for ids, _ in log]
-    shown = f"for the prompt {prompt} and the new ids {new} the runs were {', '.join(map(str, sent))}"
-    if sent[0] != prompt:
-        raise Wrong("the prompt goes through the model in pieces: one run can take it whole", shown)
-    if any(len(ids) > 1 for ids in sent[1:]):
-        raise Wrong("it sends tokens again that the cache holds: after the prompt, each run takes one new id", shown)
-    if len(sent) > 1 + len(new):
-        raise Wrong("it runs the model more often than there are tokens: one run for each is enough", shown)
+    for stop, made in (({new[4]}, new[:4]), ({*NEVER}, new)):
+        given = (run, prompt, choose, 6, stop)
+        generate_loop.compare([given])
+        log.clear()
+        generate_loop.answer(*given)
+        sent = [ids for ids, _ in log]
+        shown = f"for the prompt {prompt} and the new ids {made} the runs were {', '.join(map(str, sent))}"
+        if sent[0] != prompt:
+            raise Wrong("the prompt goes through the model in pieces: one run can take it whole", shown)
+        if any(len(ids) > 1 for ids in sent[1:]):
+            raise Wrong(
+                "it sends tokens again that the cache holds: after the prompt, each run takes one new id", shown
+            )
+        if [*stop] in sent:
+            raise Wrong("it sends the stop id through the model: look whether it is one before you run it", shown)
+        if made == new and sent == [prompt, *([id] for id in new)]:
+            raise Wrong("it sends the last token through the model, and nothing is chosen from its row", shown)
+        if len(sent) > len(made) + (made != new):
+            raise Wrong("it runs the model more often than there are tokens: one run for each is enough", shown)
 
 
 def loop_by(
@@ -142,6 +149,24 @@ def keeps_the_first_cache(run, prompt, choose, max_new_tokens, stop_ids):
     return new
 
 
+def goes_on(counted):
+    """`continue` where `break` is meant, in a loop over steps or until there are tokens enough."""
+
+    def formula(run, prompt, choose, max_new_tokens, stop_ids):
+        new, ids, cache, steps = [], prompt, None, 0
+        while (steps if counted else len(new)) < max_new_tokens:
+            scores, cache = run(ids, cache)
+            steps += 1
+            chosen = choose(scores)
+            if chosen in stop_ids:
+                continue
+            new.append(chosen)
+            ids = [chosen]
+        return new
+
+    return formula
+
+
 LOOP_MISTAKES = {
     "the prompt is in the answer: the new ids alone are asked for": loop_by(give=lambda prompt, new: prompt + new),
     "it makes one token too many": loop_by(more=lambda prompt, new, n: len(new) <= n),
@@ -171,6 +196,8 @@ LOOP_MISTAKES = {
     "the stop id is in the answer: it ends the text, and is no part of it": loop_by(stop="after"),
     "it does not stop at a stop id": loop_by(stop="never"),
     "it leaves stop ids out and goes on: the first one ends the text": loop_by(stop="left out"),
+    "at a stop id it goes on with the next step, and sends the same ids again: `break` ends a loop": goes_on(True),
+    "at a stop id it sends the same ids again until it has tokens enough: `break` ends a loop": goes_on(False),
     "a stop id at the end of the prompt ends it: only a chosen one does": loop_by(stop="prompt"),
 }
 
@@ -197,7 +224,7 @@ def nothing_kept_yet(append_to_cache, random):
 
 def behind_what_is_kept(append_to_cache, random):
     """new positions stand behind those that are kept, in every text and every head"""
-    n = draw(random, 2, 3)
+    n = draw(random, 2, 3)  # as many new ones as old ones, so that joining them the wrong way does not crash
     append_to_cache.compare([layer(random, 1, 1, 2, 2, 1), layer(random, 2, 3, n, n, 2), layer(random, 2, 1, 3, 3, 4)])
 
 
@@ -222,6 +249,13 @@ def only_later(formula):
     return lambda kept, keys, values: (keys, values) if kept is None else formula(kept, keys, values)
 
 
+def stacked(dim):
+    return only_later(
+        lambda kept, keys, values: (torch.stack((kept[0], keys), dim), torch.stack((kept[1], values), dim))
+    )
+
+
+STACKED = "it stacks old and new, which makes one more dimension: `torch.cat` joins along one that is there"
 CACHE_MISTAKES = {
     "it joins the heads (dim=1): positions are the third dimension, dim=2": extend_by(along=1),
     "it joins the texts of the batch (dim=0): positions are the third dimension, dim=2": extend_by(along=0),
@@ -241,6 +275,11 @@ CACHE_MISTAKES = {
     "only the keys grow: the new values are missing": only_later(
         lambda kept, keys, values: (torch.cat((kept[0], keys), dim=2), kept[1])
     ),
+    "the new values stand behind the old keys: kept[0] are the keys, kept[1] the values": only_later(
+        lambda kept, keys, values: (torch.cat((kept[0], keys), dim=2), torch.cat((kept[0], values), dim=2))
+    ),
+    STACKED: stacked(0),
+    STACKED + ", and positions are dim=2": stacked(2),
 }
 
 # ---- stop_text ------------------------------------------------------------------------------------
@@ -298,6 +337,26 @@ def held_back(stop_text, random):
     stop_text.compare(given)
 
 
+def short_stops(stop_text, random):
+    """a stop string of one character, which has no beginning that could wait"""
+    given = []
+    for stop, said in (("#", word(random)), ("\n", word(random)), ("|", f"{word(random)} 1")):
+        given += [("", said, stop), ("", said + stop, stop), ("", f"{said}{stop}{word(random)}{stop}", stop)]
+        given.append(("", stop, stop))
+    stop_text.compare(given)
+
+
+def empty_pieces(stop_text, random):
+    """an empty piece, as half a character gives one: what was held back goes on waiting"""
+    given = [("", "", stop) for stop in (*STOPS, "#")]
+    given += [(stop[:n], "", stop) for stop in shuffled(random, STOPS) for n in range(1, len(stop))]
+    made = {
+        "an empty piece makes it forget what it holds back": lambda held, piece, stop: ("", "", False),
+        "an empty piece makes it show what it holds back": lambda held, piece, stop: (held, "", False),
+    }
+    stop_text.compare(given, made)
+
+
 def pass_by(text=lambda held, piece: held + piece, find=str.find, cut=lambda stop: 0, n=beginning, after=None):
     """A rule that differs in one step from the right one."""
 
@@ -311,6 +370,11 @@ def pass_by(text=lambda held, piece: held + piece, find=str.find, cut=lambda sto
         return whole[: len(whole) - keep], whole[len(whole) - keep :], False
 
     return formula
+
+
+def from_its_first_character(text, stop):
+    place = text.find(stop[0])
+    return len(text) - place if place >= 0 else 0
 
 
 def shortest_beginning(text, stop):
@@ -348,6 +412,28 @@ STOP_MISTAKES = {
     "it holds everything back until the stop string comes": pass_by(n=lambda text, stop: len(text)),
     "it always holds back as many characters as the stop string has, less one, whatever they are": pass_by(
         n=lambda text, stop: len(stop) - 1
+    ),
+    "it ends the text only where the text ends with the stop string: that may stand within it": pass_by(
+        find=lambda text, stop: len(text) - len(stop) if text.endswith(stop) else -1
+    ),
+    "it ends the text only where the text is the stop string and nothing else: look whether it is in it": pass_by(
+        find=lambda text, stop: 0 if text == stop else -1
+    ),
+    "it holds back all from the first character that could begin the stop string: the end of the text counts": pass_by(
+        n=from_its_first_character
+    ),
+    "it never holds back all of the stop string but its last character: up to len(stop) − 1 characters can wait": (
+        pass_by(n=lambda text, stop: next(n for n in range(max(len(stop) - 2, 0), -1, -1) if text.endswith(stop[:n])))
+    ),
+    "it never holds back a single character: one can be the beginning, too": pass_by(
+        n=lambda text, stop: beginning(text, stop) if beginning(text, stop) > 1 else 0
+    ),
+    "what was held back is shown twice": lambda held, piece, stop: (
+        held + pass_on(held, piece, stop)[0],
+        *pass_on(held, piece, stop)[1:],
+    ),
+    "at the end it shows what was held back, and not what stands before the stop string": lambda held, piece, stop: (
+        (held, "", True) if stop in held + piece else pass_on(held, piece, stop)
     ),
     "it holds the shortest beginning back: the longest is the one to wait for": pass_by(n=shortest_beginning),
     "it holds the whole text back when its end could begin the stop string: that end is enough": pass_by(
@@ -405,21 +491,63 @@ def guesses_to_keep(random):
 
 
 def guesses_to_refuse(random):
-    given = []
+    given = borders(random)
     for u, v in ((0.5, 0.1), (0.6, 0.25), (0.7, 0.5), (0.8, 0.7), (0.9, 0.85), (0.97, 0.95), (0.45, 0.55)):
         target, draft, (*_, a, b, c) = two_models(random)
         given += [(target, draft, place, u, v) for place in (a, b, c)]
     return given
 
 
+def borders(random):
+    """u at target / draft or v at a running sum, exactly: in powers of two, which any way to compute has exactly.
+
+    The first id, the guess, has nothing in excess: even with v = 0 it is not drawn.
+    """
+    given = []
+    for few, more in zip(shuffled(random, (2, 4, 8)), shuffled(random, (6, 10, 14)), strict=True):
+        draft = torch.tensor([16, more, 30 - more, 18], dtype=torch.float64) / 64
+        target = torch.tensor([few, more + 4, 42 - more, 18 - few], dtype=torch.float64) / 64
+        for u, v in ((few / 16, 0.5), (few / 16, 0.1), (0.9, 0.0), (0.9, 0.25)):
+            given.append((target, draft, 0, u, v))
+    return given
+
+
+def with_a_small_v(random):
+    """Refused guesses, and v so small that shares which are not divided, or not summed up, have a place for it."""
+    given = []
+    for i, v in enumerate((0.02, 0.05, 0.1, 0.15, 0.2, 0.25, *[0.3] * 3, *[0.35] * 5, *[0.4] * 5)):
+        order = shuffled(random, range(5))
+        target, draft = ([table[i] for i in order] for table in ((20, 12, 16, 8, 8), (10, 1, 1, 26, 26)))
+        tables = [torch.tensor(table, dtype=torch.float64) / 64 for table in (target, draft)]
+        given.append((*tables, order.index(3 + i % 2), 0.5 + 0.02 * i, v))
+    return given
+
+
 def kept(accept_or_reject, random):
     """a guess is kept with the chance target / draft: always, where the target gives it more"""
-    accept_or_reject.compare(inputs_that_tell(random, guesses_to_keep, OF_KEEPING))
+    try:
+        accept_or_reject.compare(inputs_that_tell(random, guesses_to_keep, OF_KEEPING))
+    except Wrong as wrong:
+        others = with_a_small_v(random)
+        if wrong.sentence == REFUSE and all(accept_or_reject.answer(*given) == given[2] for given in others):
+            accept_or_reject.made[SWAPPED] = judge_by(keep=lambda p, q, u: u * q > p)
+            raise Wrong(SWAPPED, wrong.shown) from None
+        raise
 
 
 def replaced(accept_or_reject, random):
     """a guess that is refused is replaced by a draw from what the target has in excess"""
-    accept_or_reject.compare(inputs_that_tell(random, guesses_to_refuse, OF_REPLACING))
+    inputs = inputs_that_tell(random, with_a_small_v, OF_REPLACING)
+    for begin, sentence in ((inputs[:5], NEGATIVE), (inputs, PAST_THE_END)):  # the smallest v first
+        try:
+            for given in begin:
+                accept_or_reject.answer(*given)
+        except Wrong as wrong:
+            if any(piece in wrong.sentence for piece in ("out of bounds", "out of range")):
+                raise Wrong(sentence, wrong.shown) from None
+            raise
+    accept_or_reject.compare(inputs)
+    accept_or_reject.compare(inputs_that_tell(random, guesses_to_refuse, (*OF_REPLACING, *AT_BORDERS)))
 
 
 def judge_by(keep=lambda p, q, u: u * q < p, left=lambda p, q: (p - q).clamp(min=0), take=thrown, second=None):
@@ -438,16 +566,20 @@ def not_scaled(chances, v):
     return int((chances.cumsum(0) > v).int().argmax())
 
 
-def not_scaled_past_the_end(chances, v):
-    return int((chances.cumsum(0) <= v).sum())
+def from_the_other_tokens(target, draft, token, u, v):
+    others = target.clone()
+    others[token] = 0
+    return token if u * draft[token] < target[token] else thrown(others, v)
 
 
 KEEP = "the draft's guess is always kept: keep it with the chance target / draft"
+REFUSE = "it refuses every guess that should be kept: keep it where u is below target / draft"
+SWAPPED = "it keeps what it should refuse, and refuses what it should keep: keep it where u is *below* target / draft"
+PAST_THE_END = "no running sum is above v: divided by the last of them, they end at 1"
+NEGATIVE = "where the draft has more, a negative share is left, and all shares sum to 0: what is below 0 becomes 0"
 JUDGE_MISTAKES = {
     KEEP: lambda target, draft, token, u, v: token,
-    "it refuses every guess that should be kept: keep it where u is below target / draft": judge_by(
-        keep=lambda p, q, u: False
-    ),
+    REFUSE: judge_by(keep=lambda p, q, u: False),
     "it keeps a guess only where the target gives it at least as much as the draft: with less, there is a chance": (
         judge_by(keep=lambda p, q, u: p >= q)
     ),
@@ -471,8 +603,13 @@ JUDGE_MISTAKES = {
     "what is left does not sum to 1 yet, and it is drawn from as it is: divide it by its sum": judge_by(
         take=not_scaled
     ),
-    "what is left does not sum to 1 yet, and v falls beyond its end: divide it by its sum": judge_by(
-        take=not_scaled_past_the_end
+    "it looks for a single share above v: the running sum is to be above it (`cumsum`)": judge_by(
+        take=lambda chances, v: int((chances / chances.sum() > v).int().argmax())
+    ),
+    NEGATIVE: judge_by(left=lambda p, q: p - q),
+    NEGATIVE + ", and then divide by the sum": judge_by(left=lambda p, q: p - q, take=not_scaled),
+    "it draws from all that the target gives to the other tokens: from what it has in excess, target − draft": (
+        from_the_other_tokens
     ),
     "it takes the largest of what is left: draw, with v": judge_by(take=lambda chances, v: int(chances.argmax())),
     "it draws with u, which has been used: v is the number for the second draw": judge_by(second=True),
@@ -480,7 +617,14 @@ JUDGE_MISTAKES = {
         left=lambda p, q: p, take=lambda chances, v: int(chances.argmax())
     ),
 }
+AT_BORDERS = {
+    "it keeps a guess where u is exactly target / draft: u has to be below": judge_by(keep=lambda p, q, u: u * q <= p),
+    "it takes the id at which the running sum reaches v: it has to be above v, or v = 0 draws what has no share": (
+        judge_by(take=lambda chances, v: int((chances.cumsum(0) / chances.sum() >= v).int().argmax()))
+    ),
+}
 OF_KEEPING, OF_REPLACING = tuple(JUDGE_MISTAKES)[1:6], (KEEP, *tuple(JUDGE_MISTAKES)[6:])
+JUDGE_MISTAKES |= AT_BORDERS
 
 
 EXERCISES = (
@@ -502,12 +646,12 @@ EXERCISES = (
         },
         mistakes=LOOP_MISTAKES,
         hints=(
-            "Before the loop: one run of the whole prompt, with None for the cache. In the loop: choose, look whether "
-            "it is a stop id, append, run the one new id.",
-            "`scores, cache = run(prompt, None)` is prefill, `scores, cache = run([chosen], cache)` a decode step. "
-            "Each run gives back the cache that the next one needs.",
-            "`while len(new) < max_new_tokens:` choose from `scores`; `if chosen in stop_ids: break`; "
-            "`new.append(chosen)`; then the decode step. In the end `return new`.",
+            "Let the loop begin with the run, as `write_with_cache` does: run, choose, look whether it is a stop id, "
+            "append. Then nothing is run from which nothing is chosen.",
+            "Before the loop `ids, cache = prompt, None`. In it `scores, cache = run(ids, cache)`: the first time this "
+            "is prefill; later, with `ids = [chosen]`, a decode step.",
+            "`while len(new) < max_new_tokens:` run; choose from `scores`; `if chosen in stop_ids: break`; "
+            "`new.append(chosen)`; `ids = [chosen]`. In the end `return new`.",
         ),
     ),
     Exercise(
@@ -541,7 +685,7 @@ EXERCISES = (
         lesson="13",
         title="stop at a string, across token borders",
         oracle=pass_on,
-        checks={"shown": (harmless,), "stops": (stops,), "held": (held_back,)},
+        checks={"shown": (harmless,), "stops": (stops,), "held": (held_back, short_stops, empty_pieces)},
         mistakes=STOP_MISTAKES,
         hints=(
             "Put what was held back and the new piece together first. Then two questions: is the stop string in it? "
@@ -560,22 +704,16 @@ EXERCISES = (
         oracle=judge,
         checks={
             "kept": (kept,),
-            "replaced": (
-                crash_said(
-                    replaced,
-                    ("out of bounds", "out of range"),
-                    "v falls beyond the end of what is left: does it sum to 1?",
-                ),
-            ),
+            "replaced": (replaced,),
         },
         mistakes=JUDGE_MISTAKES,
         hints=(
             "Two steps. Keep the guess if u is below target / draft, both at the guessed token. Else draw another: "
             "from what the target has more than the draft, and 0 where it has less.",
-            "`left = (target - draft).clamp(min=0)`, divided by its own sum. To draw with v: the running sums are "
-            "`left.cumsum(0)`, and the first id whose sum is above v is drawn.",
-            "`if u < target[token] / draft[token]: return token`. Then "
-            "`return int((left.cumsum(0) > v).nonzero()[0])`, with `left` divided by `left.sum()`.",
+            "`left = (target - draft).clamp(min=0)`. To draw with v: the running sums are `sums = left.cumsum(0)`; "
+            "divided by the last of them they end at 1, and the first id whose sum is above v is drawn.",
+            "`if u < target[token] / draft[token]: return token`. Then `sums = left.cumsum(0)` and "
+            "`return int((sums / sums[-1] > v).nonzero()[0])`.",
         ),
     ),
 )

@@ -209,6 +209,50 @@ def looks_ahead(run, prompt, choose, max_new_tokens, stop_ids):
     return new
 
 
+@generate_loop.wrong("it sends the last token through the model")
+def decodes_after_the_last(run, prompt, choose, max_new_tokens, stop_ids):
+    return variant(run, prompt, choose, max_new_tokens, stop_ids)
+
+
+@generate_loop.wrong("it sends the stop id through the model")
+def runs_before_it_looks(run, prompt, choose, max_new_tokens, stop_ids):
+    new, (scores, cache) = [], run(prompt, None)
+    for step in range(max_new_tokens):
+        chosen = choose(scores)
+        if step + 1 < max_new_tokens:
+            scores, cache = run([chosen], cache)
+        if chosen in stop_ids:
+            break
+        new.append(chosen)
+    return new
+
+
+@generate_loop.wrong("it goes on with the next step")
+def continue_in_a_for(run, prompt, choose, max_new_tokens, stop_ids):
+    new, cache, todo = [], None, prompt
+    for _ in range(max_new_tokens):
+        scores, cache = run(todo, cache)
+        chosen = choose(scores)
+        if chosen in stop_ids:
+            continue
+        new.append(chosen)
+        todo = [chosen]
+    return new
+
+
+@generate_loop.wrong("until it has tokens enough")
+def continue_in_a_while(run, prompt, choose, max_new_tokens, stop_ids):
+    new, cache, todo = [], None, prompt
+    while len(new) < max_new_tokens:
+        scores, cache = run(todo, cache)
+        chosen = choose(scores)
+        if chosen in stop_ids:
+            continue
+        new.append(chosen)
+        todo = [chosen]
+    return new
+
+
 # ---- append_to_cache ------------------------------------------------------------------------------
 
 append_to_cache = Proof("append_to_cache")
@@ -299,6 +343,16 @@ def newest(kept, keys, values):
 @append_to_cache.wrong("only the keys grow")
 def values_forgotten(kept, keys, values):
     return (keys, values) if kept is None else (torch.cat((kept[0], keys), 2), kept[1])
+
+
+@append_to_cache.wrong("the new values stand behind the old keys")
+def keys_for_both(kept, keys, values):
+    return (keys, values) if kept is None else (torch.cat((kept[0], keys), 2), torch.cat((kept[0], values), 2))
+
+
+@append_to_cache.wrong("it stacks old and new, which makes one more dimension")
+def by_stack(kept, keys, values):
+    return (keys, values) if kept is None else (torch.stack((kept[0], keys)), torch.stack((kept[1], values)))
 
 
 @append_to_cache.wrong("it does not take `kept` apart")
@@ -463,6 +517,87 @@ def shown_and_held(held, piece, stop):
     return shown + kept, kept, ended
 
 
+@stop_text.wrong("it ends the text only where the text ends with the stop string")
+def at_the_end_alone(held, piece, stop):
+    text = held + piece
+    return (text.removesuffix(stop), "", True) if text.endswith(stop) else holding(text, hold(text, stop))
+
+
+@stop_text.wrong("is the stop string and nothing else")
+def equal(held, piece, stop):
+    text = held + piece
+    return ("", "", True) if text == stop else holding(text, hold(text, stop))
+
+
+def holding(text, n):
+    return text[: len(text) - n], text[len(text) - n :], False
+
+
+@stop_text.wrong("from the first character that could begin")
+def from_the_first_letter(held, piece, stop):
+    text = held + piece
+    if stop in text:
+        return text[: text.index(stop)], "", True
+    place = text.find(stop[0])
+    return (text, "", False) if place < 0 else (text[:place], text[place:], False)
+
+
+@stop_text.wrong("it never holds back all of the stop string but its last character")
+def one_short(held, piece, stop):
+    text = held + piece
+    if stop in text:
+        return text[: text.index(stop)], "", True
+    for n in range(len(stop) - 2, 0, -1):
+        if text.endswith(stop[:n]):
+            return text[:-n], text[-n:], False
+    return text, "", False
+
+
+@stop_text.wrong("it never holds back a single character")
+def two_at_least(held, piece, stop):
+    text = held + piece
+    if stop in text:
+        return text[: text.index(stop)], "", True
+    for n in range(len(stop) - 1, 1, -1):
+        if text.endswith(stop[:n]):
+            return text[:-n], text[-n:], False
+    return text, "", False
+
+
+@stop_text.wrong("what was held back is shown twice")
+def twice(held, piece, stop):
+    shown, kept, ended = by_partition(held, piece, stop)
+    return held + shown, kept, ended
+
+
+@stop_text.wrong("at the end it shows what was held back")
+def held_alone(held, piece, stop):
+    return (held, "", True) if stop in held + piece else by_partition(held, piece, stop)
+
+
+@stop_text.wrong("forget what it holds back")
+def nothing_came(held, piece, stop):
+    return by_partition(held, piece, stop) if piece else ("", "", False)
+
+
+@stop_text.wrong("an empty piece makes it show")
+def nothing_more_to_wait_for(held, piece, stop):
+    return by_partition(held, piece, stop) if piece else (held, "", False)
+
+
+@stop_text.wrong("it stops with ValueError: max()")
+def no_beginning(held, piece, stop):
+    text = held + piece
+    if stop in text:
+        return text[: text.index(stop)], "", True
+    beginnings = [stop[:n] for n in range(1, len(stop))]
+    longest = max(len(part) for part in beginnings)
+    for n in range(longest, 0, -1):
+        if text.endswith(stop[:n]):
+            return text[:-n], text[-n:], False
+    return text, "", False
+
+
 @stop_text.wrong("it stops with ValueError: substring not found")
 def always_there(held, piece, stop):
     text = held + piece
@@ -478,9 +613,8 @@ accept_or_reject = Proof("accept_or_reject")
 def by_quotient(target, draft, token, u, v):
     if u < target[token] / draft[token]:
         return token
-    left = torch.clamp(target - draft, min=0)
-    left = left / left.sum()
-    return int((left.cumsum(0) > v).nonzero()[0])
+    sums = torch.clamp(target - draft, min=0).cumsum(0)
+    return int((sums / sums[-1] > v).nonzero()[0])
 
 
 @accept_or_reject.right
@@ -514,6 +648,11 @@ def trusting(target, draft, token, u, v):
 
 
 @accept_or_reject.wrong("it refuses every guess that should be kept")
+def never_keeps(target, draft, token, u, v):
+    return draw_from((target - draft).clamp(min=0), v)
+
+
+@accept_or_reject.wrong("it keeps what it should refuse")
 def the_wrong_way_round(target, draft, token, u, v):
     if u > target[token] / draft[token]:
         return token
@@ -564,21 +703,45 @@ def absolute(target, draft, token, u, v):
 def unscaled(target, draft, token, u, v):
     if u < target[token] / draft[token]:
         return token
-    return int(((target - draft).clamp(min=0).cumsum(0) > v).int().argmax())
-
-
-@accept_or_reject.wrong("v falls beyond its end")
-def unscaled_search(target, draft, token, u, v):
-    if u < target[token] / draft[token]:
-        return token
-    return int(torch.searchsorted((target - draft).clamp(min=0).cumsum(0), v, right=True))
-
-
-@accept_or_reject.wrong("does it sum to 1?")
-def unscaled_nonzero(target, draft, token, u, v):
-    if u < target[token] / draft[token]:
-        return token
     return int(((target - draft).clamp(min=0).cumsum(0) > v).nonzero()[0])
+
+
+@accept_or_reject.wrong("a single share above v")
+def without_cumsum(target, draft, token, u, v):
+    if u < target[token] / draft[token]:
+        return token
+    left = (target - draft).clamp(min=0)
+    return int((left / left.sum() > v).nonzero()[0])
+
+
+@accept_or_reject.wrong("a negative share is left")
+def without_clamp(target, draft, token, u, v):
+    if u < target[token] / draft[token]:
+        return token
+    left = target - draft
+    return int(((left / left.sum()).cumsum(0) > v).nonzero()[0])
+
+
+@accept_or_reject.wrong("from all that the target gives to the other tokens")
+def any_other(target, draft, token, u, v):
+    if u < target[token] / draft[token]:
+        return token
+    others = target.clone()
+    others[token] = 0
+    return draw_from(others, v)
+
+
+@accept_or_reject.wrong("where u is exactly target / draft")
+def up_to_the_quotient(target, draft, token, u, v):
+    return token if u <= target[token] / draft[token] else draw_from((target - draft).clamp(min=0), v)
+
+
+@accept_or_reject.wrong("the running sum reaches v")
+def from_v_on(target, draft, token, u, v):
+    if u < target[token] / draft[token]:
+        return token
+    left = (target - draft).clamp(min=0)
+    return int((left.cumsum(0) / left.sum() < v).sum())
 
 
 @accept_or_reject.wrong("it takes the largest of what is left")
