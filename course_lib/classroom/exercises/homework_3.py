@@ -1,6 +1,7 @@
 """Homework 3: training to a known floor, six samplers, a KV cache, when to stop, and a study with its error."""
 
 import contextlib
+import copy
 import functools
 import math
 import statistics
@@ -11,6 +12,7 @@ from itertools import accumulate, combinations
 import torch
 from torch.nn.functional import cross_entropy, silu
 
+from course_lib.classroom import guard
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.config import TransformerConfig
@@ -112,13 +114,28 @@ def too_long(step, random):
     step.compare(inputs)
 
 
+def weights_as_given(step, random):
+    """the weights that it was given ask for no gradients afterwards: its copies do"""
+    [(weights, *others)] = steps(random, [(3, 2)])
+    given = copy.deepcopy(weights)
+    guard.call(step.function, (given, *others), step.left, step.sink)
+    if any(weight.requires_grad or weight.grad is not None for weight in given.values()):
+        raise Wrong("the weights that it was given ask for gradients afterwards: only its own copies should")
+
+
+def clipped_before_division(weights, loss, pieces, longest):
+    guesses = sum(loss(weights, piece)[1] for piece in pieces)
+    of_the_sum = stepping(lambda n, counts: 1.0)(weights, loss, pieces, longest)
+    return {name: one / guesses for name, one in of_the_sum.items()}
+
+
 STEP_GRADIENT = Exercise(
     name="step_gradient",
     lesson="hw3",
     title="the gradient of one step, from a batch in pieces",
     oracle=step_gradient,
     may_call=(),
-    checks={"gradient": (all_pieces, empty_piece, too_long)},
+    checks={"gradient": (all_pieces, empty_piece, too_long, weights_as_given)},
     mistakes={
         "it takes the mean of the pieces' means: a piece with few guesses weighs as much as one with many": stepping(
             of_its_piece
@@ -156,6 +173,9 @@ STEP_GRADIENT = Exercise(
         ),
         "it takes the largest number for the length: the length is the root of the sum of all squares": stepping(
             clip=lambda gradient, longest: clipped(gradient, longest, lambda g: length(g, lambda all: all.abs().max()))
+        ),
+        "it clips the gradient of the sum, and divides by the number of guesses after that: divide first": (
+            clipped_before_division
         ),
         "it goes downhill already: the gradient itself is asked for, with its sign": lambda *given: {
             name: -one for name, one in step_gradient(*given).items()
@@ -202,18 +222,26 @@ def watched(make):
     """`make_model` for the learner, and the models that it made: each with what it has read, and how it came about."""
     made = []
 
+    def reading(model):
+        """The model's class, with a forward that counts; a hook would not see who calls `model.forward` itself."""
+
+        class Reading(type(model)):
+            def forward(self, ids, *others, **named):
+                if torch.is_grad_enabled():
+                    model.read += ids.numel()
+                    model.windows += len(ids)
+                    model.different |= {row.numpy().tobytes() for row in ids.cpu()}
+                return super().forward(ids, *others, **named)
+
+        return Reading
+
     def make_model():
         model = make()
+        model.__class__ = reading(model)
         model.born = [parameter.detach().clone() for parameter in model.parameters()]
         model.read, model.windows, model.different = 0, 0, set()
         model.piling, model.piled = 0, 0  # backward passes in a row that added to an earlier gradient; the longest row
         first = next(model.parameters())
-
-        def reads(_, given):
-            if torch.is_grad_enabled():
-                model.read += given[0].numel()
-                model.windows += len(given[0])
-                model.different |= {row.numpy().tobytes() for row in given[0].cpu()}
 
         def arrives(gradient):
             model.arrived = gradient.detach().clone()
@@ -222,7 +250,6 @@ def watched(make):
             model.piling = 0 if torch.equal(parameter.grad, model.arrived) else model.piling + 1
             model.piled = max(model.piled, model.piling)
 
-        model.register_forward_pre_hook(reads)
         first.register_hook(arrives)
         first.register_post_accumulate_grad_hook(is_kept)
         made.append(model)
@@ -541,6 +568,11 @@ def in_steps(ids, n):
     return [ids[i + n - 1] for i in range(0, len(ids) - n + 1, n) if ids[i : i + n - 1] == begun]
 
 
+def one_place_short(ids, n):
+    begun = ids[len(ids) - (n - 1) :] if len(ids) >= n - 1 else None
+    return [ids[i + n - 1] for i in range(len(ids) - n) if ids[i : i + n - 1] == begun]
+
+
 def one_of(which):
     def find(ids, n):
         found = repeated_by(ids, n)
@@ -573,6 +605,15 @@ def repeats(forbid, random):
     forbid.compare([(vectors(random, 6), names[ids], 3), *texts(random, (2, 2, 3, 3, 2, 3))])
 
 
+def overlapping(forbid, random):
+    """also where the two beginnings overlap: after a a, with n = 2, a is forbidden"""
+    inputs = []
+    for ids, n in (([0, 0], 2), ([1, 0, 0], 2), ([0, 0, 0], 3), ([1, 0, 1, 0, 1], 4)):
+        names = torch.randperm(5, generator=random)
+        inputs.append((2 * vectors(random, 5), names[torch.tensor(ids)], n))
+    forbid.compare(inputs)
+
+
 def longer_ones(forbid, random):
     """also for longer sequences"""
     forbid.compare(texts(random, (4, 5), length=80))
@@ -597,7 +638,7 @@ FORBID_REPEATS = Exercise(
     title="no n tokens twice",
     oracle=forbid_repeats,
     may_call=(),
-    checks={"repeats": (repeats, longer_ones, single_tokens, too_short)},
+    checks={"repeats": (repeats, overlapping, longer_ones, single_tokens, too_short)},
     mistakes={
         "it compares the last n tokens: the last n − 1 are begun, and the next token completes them": forbidding(
             of_longer(1)
@@ -608,6 +649,9 @@ FORBID_REPEATS = Exercise(
         "it finds the first earlier place only: the same beginning may stand at several": forbidding(one_of(0)),
         "it finds the last earlier place only: the same beginning may stand at several": forbidding(one_of(-1)),
         "it looks at every n-th place only: n tokens may begin anywhere": forbidding(in_steps),
+        "it leaves the last place out: the last i is len(ids) − n, where the two beginnings may overlap": forbidding(
+            one_place_short
+        ),
         "it ignores the order: the last n − 1 tokens have to stand there in the same order": forbidding(in_any_order),
         "it forbids every token of the text, whatever stands before it": forbidding(lambda ids, n: ids),
         "it forbids the token with which the repetition began: the one that would complete it is meant": forbidding(
@@ -827,6 +871,9 @@ TOP_N_SIGMA = Exercise(
         "where a token is ruled out, the standard deviation becomes NaN: leave −∞ out of it": above(
             lambda logits, n: logits.max() - n * logits.std(correction=0)
         ),
+        "where a token is ruled out, σ is NaN; below NaN lies nothing, so all stay: take the σ of the others": above(
+            lambda logits, n: logits.max() - n * logits.std(correction=0), lambda logits, line: ~(logits < line)
+        ),
         "where all logits are the same, nothing stays: a logit on the line stays": above(
             lambda logits, n: logits.max() - n * spread(logits), lambda logits, line: logits > line
         ),
@@ -919,13 +966,24 @@ def tight(step, random):
     step.compare(inputs)
 
 
+def at_mu(step, random):
+    """a token whose surprise is mu itself is still allowed"""
+    inputs = []
+    for n, bits in ((2, 1.0), (4, 2.0), (2, 1.0)):
+        logits = torch.full((7,), draw(random, -2, 2) - 200.0)  # so unlikely that the sum of all is n, exactly
+        logits[torch.randperm(7, generator=random)[:n]] += 200.0
+        mu = bits + 3e-8  # what rounding can add in 64 bits, and in 32 bits nothing
+        inputs.append((logits, mu, 0.5 + torch.rand((), generator=random).item() / 4, 0.2, second))
+    step.compare(inputs)
+
+
 MIROSTAT_STEP = Exercise(
     name="mirostat_step",
     lesson="hw3",
     title="one step of Mirostat",
     oracle=mirostat_step,
     may_call=(),
-    checks={"step": (a_step, tight)},
+    checks={"step": (a_step, tight, at_mu)},
     mistakes={
         "it measures in nats: surprise is counted in bits here, −log₂ p": mirostatic(
             lambda logits: -logits.log_softmax(-1), observed=lambda logits, kept, id: -kept.log_softmax(-1)[id]
@@ -959,6 +1017,9 @@ MIROSTAT_STEP = Exercise(
             choose=lambda logits, shown, draw: int(logits.argmax())
         ),
         "where mu is small it rules out every token: the likeliest has to stay": mirostatic(at_least_one=False),
+        "a token whose surprise is mu itself is ruled out: it is still allowed": mirostatic(
+            keep=lambda bits, mu: bits < mu
+        ),
         "the two answers are swapped: the id comes first": mirostatic(result=lambda id, mu: (mu, id)),
         "the new mu is missing: the id and mu are asked for": mirostatic(result=lambda id, mu: id),
     },
@@ -1197,6 +1258,11 @@ def shorter_of_two(text, stops):
     return (-min(found)[1], min(found)[0]) if found else None
 
 
+def last_place(text, stops):
+    found = [(text.rfind(stop) + len(stop), text.rfind(stop)) for stop in stops if stop in text]
+    return min(found)[::-1] if found else None
+
+
 def at_the_end(text, stops):
     found = [(len(text) - len(stop), len(text)) for stop in stops if text.endswith(stop)]
     return min(found) if found else None
@@ -1225,7 +1291,7 @@ def stopping(
     full=lambda count, text, longest: count == longest,
     order=("stop", "loop", "length"),
     run_out=None,
-    looped=lambda text, pieces, ids: text,
+    end_last=False,
 ):
     def answer(ids, pieces, end_ids, stops, longest, loop):
         text = ""
@@ -1240,11 +1306,13 @@ def stopping(
                 "loop": circles(ids[:count], loop),
                 "length": full(count, text, longest),
             }
+            if end_last and id in end_ids and not now["stop"]:
+                return text.removesuffix(pieces[id]), "end"
             for reason in order:
                 if now[reason]:
                     if reason == "stop":
                         return cut(text, first + place[0], first + place[1]), "stop"
-                    return (looped(text, pieces, ids[:count]) if reason == "loop" else text), reason
+                    return text, reason
         return text, run_out
 
     return answer
@@ -1295,7 +1363,7 @@ def at_a_stop_string(stop, random):
 
 
 def at_one_of_several(stop, random):
-    """of several stop strings the one that is complete first; of two that end together, the longer one"""
+    """of several stop strings, or places of one, what is complete first; of two that end together, the longer one"""
     inputs = []
     for tokens, strings in (
         (("\nUs", "er:"), ["\nUser:", "Us"]),
@@ -1303,6 +1371,7 @@ def at_one_of_several(stop, random):
         (("!\n\nUser: why",), ["!\n\nUser: w", "User"]),
         ((" ST", "OP"), ["OP", " STOP", "STOP"]),
         (("\nUs", "er:"), ["er:", "\nUser:"]),
+        (("!\n\nUser: why",), ["\n"]),  # twice in one token
     ):
         pieces, name = vocabulary(random)
         said = shuffled(random, name(*SAID))
@@ -1339,13 +1408,42 @@ def in_a_loop(stop, random):
     stop.compare(inputs)
 
 
+def at_several_reasons(stop, random):
+    """where one token gives several reasons, the first one in the list counts: end, stop, loop, length"""
+    inputs = []
+    for size in (1, 2, 3):
+        pieces, name = vocabulary(random)
+        said = shuffled(random, name(*SAID))
+        block, first = said[:size], said[9 : 9 + draw(random, 1, 3)]
+        ids, longest = [*first, *block * 3, *said[4:8]], len(first) + 3 * size
+        thrice = "".join(pieces[id] for id in block * 3)
+        inputs.append((ids, pieces, name("<|end|>"), [], longest, 3))  # a loop, and as long as it may be
+        inputs.append((ids, pieces, name("<|end|>"), [thrice], 40, 3))  # a stop string, and a loop
+        inputs.append((ids, pieces, name("<|end|>"), [thrice], longest, 3))
+        inputs.append(([*first, *name("<|turn|>"), *said[4:8]], pieces, name("<|turn|>"), ["<|turn|>"], 40, 3))
+    stop.compare(
+        inputs,
+        {
+            "at its length it looks for no loop: where one token gives both, the loop counts": stopping(
+                order=("stop", "length", "loop")
+            ),
+            "it looks for a loop before it looks for a stop string: where one token gives both, that counts": (
+                stopping(order=("loop", "stop", "length"))
+            ),
+            "it looks for a stop string in the text of an end token, which is not said: the end counts": stopping(
+                ends=lambda id, end_ids: False, end_last=True
+            ),
+        },
+    )
+
+
 WHERE_IT_STOPS = Exercise(
     name="where_it_stops",
     lesson="hw3",
     title="when a text is at its end, and why",
     oracle=where_it_stops,
     may_call=(),
-    checks={"rule": (at_an_end, at_a_stop_string, at_one_of_several, at_its_length, in_a_loop)},
+    checks={"rule": (at_an_end, at_a_stop_string, at_one_of_several, at_its_length, in_a_loop, at_several_reasons)},
     mistakes={
         "the text of the end token is in the answer: it is a mark, and nothing that is said": stopping(
             with_its_end="yes"
@@ -1368,6 +1466,9 @@ WHERE_IT_STOPS = Exercise(
         "it takes the stop string that stands first in the list: the one that is complete first counts": stopping(
             search=listed_first
         ),
+        "of a stop string that comes twice it takes the last place: the text ends before the first one": stopping(
+            search=last_place
+        ),
         "of two stop strings that end together it takes the shorter one": stopping(search=shorter_of_two),
         "it says one token more than `longest`": stopping(full=lambda count, text, longest: count > longest),
         "it says one token less than `longest`": stopping(full=lambda count, text, longest: count == longest - 1),
@@ -1381,6 +1482,9 @@ WHERE_IT_STOPS = Exercise(
         "where the ids run out there was no end id: the reason is None": stopping(run_out="end"),
         "it sees a loop of a single token only: several tokens may come again and again": stopping(
             circles=circling(sizes=lambda n: [1])
+        ),
+        "two rounds are no loop yet, though three of them would be long enough": stopping(
+            circles=circling(times=2, wide=lambda size, times, loop: 3 * size >= loop)
         ),
         "twice in a row is no loop yet: three times": stopping(circles=circling(times=2)),
         "it waits for a fourth time: three times are a loop": stopping(circles=circling(times=4)),
@@ -1539,6 +1643,9 @@ PAIRED_STUDY = Exercise(
         "it looks at single tokens, whatever n is": studying(lambda ids, n: repeated_share(ids, 1)),
         "it divides by the number of tokens: there are n − 1 n-grams fewer": studying(
             lambda ids, n: 1 - (len(set(grams(ids, n))) + n - 1) / len(ids)
+        ),
+        "it divides the number of different n-grams by the number of tokens: by that of all n-grams": studying(
+            lambda ids, n: 1 - len(set(grams(ids, n))) / len(ids)
         ),
         "the first time is no repetition yet: of two alike, one is repeated": studying(with_both_copies),
         "its n-grams do not overlap: one begins at each token": studying(without_overlap),

@@ -176,6 +176,31 @@ def without_copies(weights, loss, pieces, longest):
     return {name: weight.grad for name, weight in weights.items()}
 
 
+@step_gradient.wrong("the weights that it was given ask for gradients")
+def no_copies(weights, loss, pieces, longest):
+    guesses = 0
+    for weight in weights.values():
+        weight.requires_grad_()
+    for piece in pieces:
+        total, n = loss(weights, piece)
+        total.backward()
+        guesses += n
+    gradients = {name: weight.grad / guesses for name, weight in weights.items()}
+    size = math.sqrt(sum(one.pow(2).sum().item() for one in gradients.values()))
+    return {name: one * min(1.0, longest / size) for name, one in gradients.items()}
+
+
+@step_gradient.wrong("divides by the number of guesses after that")
+def clipped_too_early(weights, loss, pieces, longest):
+    own, guesses = copies(weights), 0
+    for piece in pieces:
+        total, n = loss(own, piece)
+        total.backward()
+        guesses += n
+    torch.nn.utils.clip_grad_norm_(own.values(), longest)
+    return {name: weight.grad / guesses for name, weight in own.items()}
+
+
 @step_gradient.wrong("and a dict is asked for")
 def as_a_list(weights, loss, pieces, longest):
     return list(backward_from_each_sum(weights, loss, pieces, longest).values())
@@ -249,6 +274,19 @@ def with_a_scheduler_and_in_two_pieces(make_model, tokens, context, budget, rate
         schedule.step()
     model.eval()
     return model
+
+
+@train_to_floor.right
+def by_forward_itself(make_model, tokens, context, budget, rate):
+    class Called(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids):
+            return self.model.forward(ids)
+
+    return trained(lambda: Called(make_model()), tokens, context, budget, rate).model
 
 
 @train_to_floor.wrong("each step's gradient is added to those of all steps before it")
@@ -507,6 +545,13 @@ def cut_into_pieces(logits, ids, n):
     return without(logits, [row[-1] for row in rows if row[:-1] == begun])
 
 
+@forbid_repeats.wrong("it leaves the last place out")
+def a_range_one_short(logits, ids, n):
+    text = ids.tolist()
+    begun = text[len(text) - (n - 1) :] if len(text) >= n else None
+    return without(logits, [text[i + n - 1] for i in range(len(text) - n) if text[i : i + n - 1] == begun])
+
+
 @forbid_repeats.wrong("it ignores the order")
 def as_sets(logits, ids, n):
     text = ids.tolist()
@@ -743,6 +788,11 @@ def of_all(logits, n):
     return over(logits, logits.max() - n * logits.std(correction=0))
 
 
+@top_n_sigma.wrong("below NaN lies nothing")
+def nothing_below_nan(logits, n):
+    return logits.masked_fill(logits < logits.max() - n * logits.std(correction=0), -torch.inf)
+
+
 @top_n_sigma.wrong("a logit on the line stays")
 def strictly_above(logits, n):
     return torch.where(logits > logits.max() - n * sigma_of(logits), logits, -torch.inf)
@@ -873,6 +923,25 @@ def greedily(logits, mu, tau, eta, draw):
 @mirostat_step.wrong("it rules out every token")
 def nothing_left(logits, mu, tau, eta, draw):
     return a_step(logits, mu, tau, eta, draw, one=False)
+
+
+@mirostat_step.wrong("whose surprise is mu itself is ruled out")
+def from_mu_on(logits, mu, tau, eta, draw):
+    closed = -logits.log_softmax(-1) / math.log(2) >= mu
+    closed[logits.argmax()] = False
+    left = logits.masked_fill(closed, -torch.inf)
+    id = draw(left)
+    return id, mu - eta * (-left.log_softmax(-1)[id].item() / math.log(2) - tau)
+
+
+@mirostat_step.right
+def in_64_bits(logits, mu, tau, eta, draw):
+    left = logits.clone()
+    for id, surprise in enumerate((-logits.log_softmax(-1)).tolist()):
+        if surprise / math.log(2) > mu and id != logits.argmax():
+            left[id] = -math.inf
+    id = draw(left)
+    return id, mu - eta * (-math.log2(left.softmax(-1)[id].item()) - tau)
 
 
 @mirostat_step.wrong("the two answers are swapped")
@@ -1156,9 +1225,15 @@ def stopped(ids, pieces, end_ids, stops, longest, loop, **other):
         text += pieces[id]
         if other.get("length_first") and len(said) == longest:
             return text, "length"
+        if other.get("loop_first") and a_loop(said, loop):
+            return text, "loop"
         place = other.get("search", earliest_end)(text, stops, pieces[id])
         if place:
             return other.get("cut", lambda text, start, end: text[:start])(text, *place), "stop"
+        if id in other.get("late_ends", ()):
+            return text.removesuffix(pieces[id]), "end"
+        if other.get("length_second") and len(said) == longest:
+            return text, "length"
         if other.get("circle", a_loop)(said, loop):
             return text, "loop"
         if other.get("full", lambda said, text: len(said) == longest + other.get("later", 0))(said, text):
@@ -1260,6 +1335,38 @@ def in_characters(ids, pieces, end_ids, stops, longest, loop):
 @where_it_stops.wrong("it no longer looks for a stop string")
 def length_before_stop(ids, pieces, end_ids, stops, longest, loop):
     return stopped(ids, pieces, end_ids, stops, longest, loop, length_first=True)
+
+
+@where_it_stops.wrong("at its length it looks for no loop")
+def length_before_loop(ids, pieces, end_ids, stops, longest, loop):
+    return stopped(ids, pieces, end_ids, stops, longest, loop, length_second=True)
+
+
+@where_it_stops.wrong("it looks for a loop before it looks for a stop string")
+def loop_before_stop(ids, pieces, end_ids, stops, longest, loop):
+    return stopped(ids, pieces, end_ids, stops, longest, loop, loop_first=True)
+
+
+@where_it_stops.wrong("in the text of an end token")
+def stop_before_end(ids, pieces, end_ids, stops, longest, loop):
+    return stopped(ids, pieces, end_ids, stops, longest, loop, ends=(), late_ends=end_ids)
+
+
+@where_it_stops.wrong("of a stop string that comes twice")
+def by_rindex(ids, pieces, end_ids, stops, longest, loop):
+    def search(text, stops, piece):
+        found = [(text.rindex(stop) + len(stop), text.rindex(stop)) for stop in stops if stop in text]
+        return min(found)[::-1] if found else None
+
+    return stopped(ids, pieces, end_ids, stops, longest, loop, search=search)
+
+
+@where_it_stops.wrong("two rounds are no loop yet")
+def two_rounds(ids, pieces, end_ids, stops, longest, loop):
+    def circle(said, loop):
+        return any(3 * m >= loop and said[-2 * m :] == said[-m:] * 2 for m in range(1, len(said) // 2 + 1))
+
+    return stopped(ids, pieces, end_ids, stops, longest, loop, circle=circle)
 
 
 @where_it_stops.wrong("nothing has ended the text, the reason is None")
@@ -1409,6 +1516,16 @@ def over_tokens(before, after, n):
     def measure(ids, n):
         found = {tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)}
         return 1 - (len(found) + n - 1) / len(ids) if len(ids) >= n else 0.0
+
+    return study(before, after, n, measure=measure)
+
+
+@paired_study.wrong("it divides the number of different n-grams by the number of tokens")
+def over_the_length(before, after, n):
+    def measure(ids, n):
+        if len(ids) < n:
+            return 0.0
+        return 1 - len({tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)}) / len(ids)
 
     return study(before, after, n, measure=measure)
 
