@@ -51,6 +51,7 @@ class Trainer:
     Attributes:
         losses: the loss of each, in nats per token, before its step was taken.
         validation_losses: (step, loss) for each measurement.
+        until: the step at which the present `run` ends.
 
     Raises:
         ValueError: steps or a size is less than 1 or does not divide, the context is longer than the model's,
@@ -101,7 +102,7 @@ class Trainer:
             context_length=context_length, learning_rate=learning_rate, seed=seed, begin_with=begin_with,
             precision=pick_precision(precision, self.device.type),
         )  # fmt: skip
-        self.steps, self.processes = steps, processes
+        self.steps, self.until, self.processes = steps, steps, processes
         self._places = None if begin_with is None else places_of(begin_with, tokens, context_length)
         self.losses: list[float] = []
         self.validation_losses: list[tuple[int, float]] = []
@@ -129,13 +130,14 @@ class Trainer:
         until = self.steps if until is None else until
         if not 0 <= until <= self.steps:
             raise ValueError(f"until must be from 0 to the last step, {self.steps}, got {until}")
+        self.until = until
         quiet = not self.progress or self.rank > 0
         begun, was_training = self.step, self.transformer.training
         self.transformer.train()
         bar = tqdm(total=self.steps, initial=begun, disable=quiet, unit="step")
         try:
             with _interrupt_waits() as interrupted:
-                while self.step < until:
+                while self.step < self.until:
                     self._one_step()
                     bar.set_postfix(loss=f"{self.losses[-1]:.3f}", refresh=False)
                     bar.update()
@@ -149,7 +151,7 @@ class Trainer:
         finally:
             bar.close()
             self.transformer.train(was_training)
-        if self.step < until and not quiet:
+        if self.step < self.until and not quiet:
             print(f"stopped after step {self.step} of {self.steps}")
         if self.step > begun and self.checkpoint is not None:
             self.save()

@@ -25,11 +25,14 @@ BLUE = PHASES[3]
 
 
 def smoothed(losses: Sequence[float], over: int) -> list[float]:
-    """The mean of each loss and the up to `over` − 1 before it: a batch is small, and its loss jumps."""
+    """The mean of each loss and the up to `over` − 1 before it: a batch is small, and its loss jumps.
+
+    Early, where the loss falls fast, at most a fifth of those so far, so that the mean does not lag behind.
+    """
     sums, means = [0.0], []
     for number, value in enumerate(losses, 1):
         sums.append(sums[-1] + value)
-        first = max(0, number - over)
+        first = number - min(over, 1 + number // 5)
         means.append((sums[number] - sums[first]) / (number - first))
     return means
 
@@ -46,7 +49,8 @@ def loss_curve(
     """The loss of each step, and a smooth line through it; the last smoothed value stands beside its end.
 
     `floor` is the lowest loss there can be, such as the entropy of the text. `validation`: (step, loss) on text that
-    was held out. `steps`: how many there will be, so that the axis stays while the curve grows.
+    was held out. `steps`: how many there will be, so that the axis stays while the curve grows. The first fiftieth of
+    the steps may stand above the picture: else all that comes after would be flat.
     """
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.subplots()
@@ -60,7 +64,7 @@ def loss_curve(
             f"{smooth[-1]:.2f}", (len(losses), smooth[-1]), xytext=(5, 4), textcoords="offset points",
             color=BLUE.strong, weight="bold", annotation_clip=False,
         )  # fmt: skip
-        axes.set_ylim(0, max(losses) * 1.05)
+        axes.set_ylim(0, max(losses[len(losses) // 50 :]) * 1.05)
     if validation:
         axes.plot(*zip(*validation, strict=True), color=INK, marker="o", markersize=4, linestyle=":", linewidth=1.2)
         axes.annotate("held-out text", validation[0], xytext=(0, 8), textcoords="offset points", color=INK, ha="center")
@@ -82,7 +86,7 @@ class LiveCurve:
         self.drawn_at, self.handle = -math.inf, None
 
     def __call__(self, trainer) -> None:
-        if time.monotonic() - self.drawn_at < self.every and trainer.step < trainer.steps:
+        if time.monotonic() - self.drawn_at < self.every and trainer.step < trainer.until:
             return
         from IPython.display import display
 
@@ -136,8 +140,8 @@ def curves_figure(
     axes = figure.add_subplot()
     for (name, values), look in zip(lines.items(), LOOKS, strict=False):
         points = values if isinstance(values, Mapping) else dict(enumerate(values, 1))
-        every = max(1, len(points) // 6)
-        axes.plot(list(points), list(points.values()), label=prose(name), markevery=every, markersize=5, **look)
+        look = look | dict(markevery=max(1, len(points) // 6), markersize=5) if len(lines) > 1 else {"color": BLUE.strong}
+        axes.plot(list(points), list(points.values()), label=prose(name), **look)
     if mark is not None:
         axes.axhline(mark[1], color=MUTED, linestyle="--", linewidth=1.2, zorder=0)
         right = (1, mark[1])

@@ -13,8 +13,9 @@ from course_lib.visuals.training import LiveCurve, loss_curve, smoothed
 
 
 @given(st.lists(st.floats(0, 10), max_size=30), st.integers(1, 40))
-def test_smoothed_is_the_mean_of_the_last_few(losses, over):
-    expected = [sum(part := losses[max(0, i + 1 - over) : i + 1]) / len(part) for i in range(len(losses))]
+def test_smoothed_is_the_mean_of_the_last_few_and_of_fewer_early_on(losses, over):
+    parts = [losses[: i + 1][-min(over, 1 + (i + 1) // 5) :] for i in range(len(losses))]
+    expected = [sum(part) / len(part) for part in parts]
     assert smoothed(losses, over) == pytest.approx(expected, abs=1e-9)
 
 
@@ -44,10 +45,10 @@ def test_a_live_curve_is_drawn_now_and_then_and_at_the_end(monkeypatch):
     monkeypatch.setattr("IPython.display.display", display)
     curve = LiveCurve(floor=1.0)
     for losses in ([4.0], [4.0, 3.0], [4.0, 3.0, 2.0], [4.0, 3.0, 2.0, 1.5]):
-        curve(SimpleNamespace(losses=losses, step=len(losses), steps=4, validation_losses=[]))
+        curve(SimpleNamespace(losses=losses, step=len(losses), steps=8, until=4, validation_losses=[]))
     assert [output["text/plain"] for output in shown] == [
-        "The loss after 1 of 4 steps: from 4.00 to 4.00 nats per token.",
-        "The loss after 3 of 4 steps: from 4.00 to 2.00 nats per token.",  # 2.5 s after the one before
-        "The loss after 4 of 4 steps: from 4.00 to 1.50 nats per token.",  # the last, however soon
+        "The loss after 1 of 8 steps: from 4.00 to 4.00 nats per token.",
+        "The loss after 3 of 8 steps: from 4.00 to 2.00 nats per token.",  # 2.5 s after the one before
+        "The loss after 4 of 8 steps: from 4.00 to 1.50 nats per token.",  # the last of this run, however soon
     ]
     assert all(base64.b64decode(output["image/png"]).startswith(b"\x89PNG") for output in shown)
