@@ -65,7 +65,7 @@ test-matrix: .venv/installed-test fetch
 	  echo "== $$threads threads, $$cpu"; \
 	  OMP_NUM_THREADS=$$threads $$(case $$cpu in default) echo env ATEN_CPU_CAPABILITY=default;; \
 	    avx2) echo env ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2;; esac) \
-	    $(VENV) -m pytest -q notebooks $(TEST_ARGS) || exit 1; \
+	    $(VENV) -m pytest -q notebooks -n $$((2 / threads)) --dist loadfile $(TEST_ARGS) || exit 1; \
 	done; done
 
 # A stamp is touched last, so an install that failed or was stopped is done again.
