@@ -118,8 +118,9 @@ def weights_as_given(step, random):
     """the weights that it was given ask for no gradients afterwards: its copies do"""
     [(weights, *others)] = steps(random, [(3, 2)])
     given = copy.deepcopy(weights)
+    tensors = list(given.values())
     guard.call(step.function, (given, *others), step.left, step.sink)
-    if any(weight.requires_grad or weight.grad is not None for weight in given.values()):
+    if any(tensor.requires_grad or tensor.grad is not None for tensor in tensors):
         raise Wrong("the weights that it was given ask for gradients afterwards: only its own copies should")
 
 
