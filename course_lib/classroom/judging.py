@@ -249,8 +249,8 @@ def describe(value: Any) -> str:
     if inspect.isfunction(value):
         return value.__name__
     if type(value) in (set, frozenset):
-        text = "{" + ", ".join(sorted(map(describe, value), key=lambda item: (len(item), item))) + "}" if value else "set()"
-        return text if len(text) <= 200 else f"<set of {len(value)}>"
+        items = ", ".join(sorted(map(describe, value), key=lambda item: (len(item), item)))
+        return ("{" + items + "}" if items else "set()") if len(items) < 200 else f"<set of {len(value)}>"
     if type(value) in (list, tuple) and any(isinstance(item, Tensor | Callable | list | tuple) for item in value):
         text = ("[%s]" if type(value) is list else "(%s)") % ", ".join(map(describe, value))
         return text if len(text) <= 200 else text[:200] + " …"

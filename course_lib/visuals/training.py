@@ -140,8 +140,10 @@ def curves_figure(
     axes = figure.add_subplot()
     for (name, values), look in zip(lines.items(), LOOKS, strict=False):
         points = values if isinstance(values, Mapping) else dict(enumerate(values, 1))
-        look = look | dict(markevery=max(1, len(points) // 6), markersize=5) if len(lines) > 1 else {"color": BLUE.strong}
-        axes.plot(list(points), list(points.values()), label=prose(name), **look)
+        every = max(1, len(points) // 6)
+        axes.plot(list(points), list(points.values()), label=prose(name), markevery=every, markersize=5, **look)
+        if len(lines) == 1:
+            axes.lines[0].set_marker("")
     if mark is not None:
         axes.axhline(mark[1], color=MUTED, linestyle="--", linewidth=1.2, zorder=0)
         right = (1, mark[1])
