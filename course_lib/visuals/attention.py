@@ -3,7 +3,6 @@
 Pure functions, from numbers to figures; `turning_query` puts sliders in front of `gaze`.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +10,12 @@ from html import escape
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from course_lib.transformer_block.attention import causal_mask, scaled_dot_product_attention
 from course_lib.visuals.figures import SHADE, WIDTH, as_array, same_length
 from course_lib.visuals.labels import axis_label, prose
-from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LINE, MUTED, PAPER, PHASES, course_style
+from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LINE, MUTED, PAPER, PHASES, course_style, live_png
 
 RED = PHASES[2]
 # told apart by colour, dashes and marker: any one of them is enough
@@ -211,8 +208,6 @@ class GazeFigure:
     Making a figure takes a tenth of a second, and setting it much less: so it follows a slider.
     """
 
-    SHARPNESS = 1.5  # pixels per CSS pixel
-
     @course_style()
     def __init__(self, scene: Scene, title: str):
         n = len(scene.tokens)
@@ -273,14 +268,7 @@ class GazeFigure:
 
     def png(self, state: Gaze) -> bytes:
         """The picture of this state; equal states give equal bytes."""
-        # by the canvas itself: savefig at another dpi leaves the axes of a figure that was drawn before in disorder
-        self.set(state).set_dpi(self.SHARPNESS * CSS_PIXELS_PER_INCH)
-        canvas = FigureCanvasAgg(self.figure)
-        canvas.draw()
-        picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
-        buffer = io.BytesIO()
-        picture.convert("RGB").save(buffer, format="png", compress_level=1)
-        return buffer.getvalue()
+        return live_png(self.set(state))
 
 
 def gaze_figure(state: Gaze, title: str = "What does the query take?") -> Figure:

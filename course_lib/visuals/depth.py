@@ -3,7 +3,6 @@
 The pure functions come first, `chain_playground` puts sliders in front of them.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-from PIL import Image
 
 from course_lib.transformer_block.normalization import rms_norm
 from course_lib.visuals.figures import WIDTH
 from course_lib.visuals.labels import prose
-from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LINE, MUTED, PHASES, course_style
+from course_lib.visuals.style import (
+    CSS_PIXELS_PER_INCH,
+    INK,
+    LINE,
+    LIVE_SHARPNESS,
+    MUTED,
+    PHASES,
+    canvas_png,
+    course_style,
+)
 
 RED = PHASES[2]
 # told apart by colour, dashes and marker: any one of them is enough
@@ -210,7 +217,6 @@ def reading_figure(lines: Mapping[str, Mapping[int, float]], chance: float, titl
 class LiveGradients:
     """The gradient by layer as PNG, fast enough to follow a slider: only the line is drawn anew."""
 
-    SHARPNESS = 1.5  # pixels per CSS pixel
     SIZE = (7.4, 3.4)  # inches
     CSS_SIZE = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in SIZE)
     LOWEST, HIGHEST = 1e-32, 1e16
@@ -218,7 +224,7 @@ class LiveGradients:
 
     @course_style()
     def __init__(self, title: str = "How much of the gradient arrives?"):
-        self.figure = Figure(figsize=self.SIZE, dpi=self.SHARPNESS * CSS_PIXELS_PER_INCH, layout="none")
+        self.figure = Figure(figsize=self.SIZE, dpi=LIVE_SHARPNESS * CSS_PIXELS_PER_INCH, layout="none")
         self.canvas = FigureCanvasAgg(self.figure)
         self.axes = self.figure.add_axes((0.12, 0.15, 0.85, 0.72), xlim=(0, self.DEEPEST + 2))
         log_axis(self.axes, self.LOWEST, self.HIGHEST)
@@ -248,10 +254,7 @@ class LiveGradients:
         self.canvas.restore_region(self.ground)
         self.axes.draw_artist(self.line)
         self.axes.draw_artist(self.note)
-        picture = Image.frombuffer("RGBA", self.canvas.get_width_height(), self.canvas.buffer_rgba())
-        buffer = io.BytesIO()
-        picture.convert("RGB").save(buffer, format="png", compress_level=1)
-        return buffer.getvalue()
+        return canvas_png(self.canvas)
 
 
 def chain_playground(depth: int = 64, scale: float = 1.0):

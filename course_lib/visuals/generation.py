@@ -3,22 +3,19 @@
 Pure functions, from runs and numbers to figures; `run_stepper` puts a choice and a slider in front of `moment`.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from PIL import Image
 
 from course_lib.prediction.speculative import Round
 from course_lib.visuals.figures import SHADE, WIDTH
 from course_lib.visuals.labels import axis_label, prose
-from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LINE, MUTED, PAPER, PHASES, course_style
+from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LINE, MUTED, PAPER, PHASES, course_style, live_png
 
 BLUE = PHASES[3]
 MOST_TOKENS = 24
@@ -200,8 +197,6 @@ class RunFigure:
     Making a figure takes a tenth of a second, and setting it much less: so it follows a slider.
     """
 
-    SHARPNESS = 1.5  # pixels per CSS pixel
-
     @course_style()
     def __init__(self, story: Story, title: str):
         self.n = n = max(run.cached + run.rows for runs in story.ways.values() for run in runs)
@@ -279,14 +274,7 @@ class RunFigure:
 
     def png(self, now: Moment) -> bytes:
         """The picture of this moment; equal moments give equal bytes."""
-        # by the canvas itself: savefig at another dpi leaves the axes of a figure that was drawn before in disorder
-        self.set(now).set_dpi(self.SHARPNESS * CSS_PIXELS_PER_INCH)
-        canvas = FigureCanvasAgg(self.figure)
-        canvas.draw()
-        picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
-        buffer = io.BytesIO()
-        picture.convert("RGB").save(buffer, format="png", compress_level=1)
-        return buffer.getvalue()
+        return live_png(self.set(now))
 
 
 def run_figure(story: Story, way: str, step: int, title: str = "What does this run compute anew?") -> Figure:

@@ -3,7 +3,6 @@
 Pure functions, from numbers to figures; `moving_scores` puts sliders in front of `adjust`.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +11,16 @@ from html import escape
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
-from PIL import Image
 
 from course_lib.prediction.calibration import Calibration
 from course_lib.prediction.logits import softmax
 from course_lib.visuals.figures import WIDTH, as_array, same_length
 from course_lib.visuals.labels import axis_label, prose
-from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LINE, MUTED, PHASES, course_style
+from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LINE, MUTED, PHASES, course_style, live_png
 from course_lib.visuals.words import from_to, percent
 
 BLUE = PHASES[3]
@@ -337,8 +334,6 @@ HEIGHT = 3.7  # inches
 class AdjustedFigure:
     """Scores on the left, probabilities on the right; `set` changes what a state changes: it follows a slider."""
 
-    SHARPNESS = 1.5  # pixels per CSS pixel
-
     @course_style()
     def __init__(self, tokens: Sequence[str], title: str):
         n = len(tokens)
@@ -382,14 +377,7 @@ class AdjustedFigure:
 
     def png(self, state: Adjusted) -> bytes:
         """The picture of this state; equal states give equal bytes."""
-        # by the canvas itself: savefig at another dpi leaves the axes of a figure that was drawn before in disorder
-        self.set(state).set_dpi(self.SHARPNESS * CSS_PIXELS_PER_INCH)
-        canvas = FigureCanvasAgg(self.figure)
-        canvas.draw()
-        picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
-        buffer = io.BytesIO()
-        picture.convert("RGB").save(buffer, format="png", compress_level=1)
-        return buffer.getvalue()
+        return live_png(self.set(state))
 
 
 def adjusted_figure(state: Adjusted, title: str) -> Figure:

@@ -3,7 +3,6 @@
 Pure functions, from logits and two settings; `widgets.sampling_playground` puts sliders in front of them.
 """
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,14 +15,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.text import Annotation
-from PIL import Image
 from torch import Tensor
 
 from course_lib.prediction import sampling
 from course_lib.prediction.logits import softmax
 from course_lib.visuals.figures import WIDTH
 from course_lib.visuals.labels import axis_label, prose, visible
-from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, MUTED, PHASES, course_style
+from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, LIVE_SHARPNESS, MUTED, PHASES, canvas_png, course_style
 from course_lib.visuals.words import from_to, percent
 
 SHOWN = 10  # the likeliest tokens; one more row stands for all others
@@ -193,13 +191,12 @@ class LiveBars:
     the notes are drawn over a copy of it.
     """
 
-    SHARPNESS = 1.5  # pixels per CSS pixel
     SIZE = (7.4, 3.9)  # inches
     CSS_SIZE = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in SIZE)
 
     @course_style()
     def __init__(self, state: Reshaped, title: str):
-        self.figure = Figure(figsize=self.SIZE, dpi=self.SHARPNESS * CSS_PIXELS_PER_INCH, layout="none")
+        self.figure = Figure(figsize=self.SIZE, dpi=LIVE_SHARPNESS * CSS_PIXELS_PER_INCH, layout="none")
         self.canvas = FigureCanvasAgg(self.figure)
         self.axes = self.figure.add_axes((0.19, 0.09, 0.8, 0.81))
         _draw_model(self.axes, state, reach=1.36)  # one scale for all settings, with room beside 100%
@@ -219,10 +216,7 @@ class LiveBars:
         self.canvas.restore_region(self.ground)
         for artist in chain(*self.after):
             self.axes.draw_artist(artist)
-        picture = Image.frombuffer("RGBA", self.canvas.get_width_height(), self.canvas.buffer_rgba())
-        buffer = io.BytesIO()
-        picture.convert("RGB").save(buffer, format="png", compress_level=1)
-        return buffer.getvalue()
+        return canvas_png(self.canvas)
 
 
 STATIC_SETTINGS = ((1.0, 1.0), (0.5, 1.0), (1.0, 0.5))

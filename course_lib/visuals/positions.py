@@ -3,7 +3,6 @@
 Pure functions, from numbers to figures; `turning_pairs` puts sliders in front of the clocks.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea
 from matplotlib.patches import Circle
-from PIL import Image
 
 from course_lib.input_processing.positions import rotation_angles
 from course_lib.visuals.figures import WIDTH, as_array
@@ -25,9 +23,11 @@ from course_lib.visuals.style import (
     CSS_PIXELS_PER_INCH,
     INK,
     LINE,
+    LIVE_SHARPNESS,
     MUTED,
     PAPER,
     PHASES,
+    canvas_png,
     course_style,
     diverging,
     sequential,
@@ -251,12 +251,10 @@ def _turn(hands, words, score, state: Clocks) -> None:
 class LiveClocks:
     """A row of clocks as PNG, fast enough to follow a slider: hands and words drawn over a ground drawn once."""
 
-    SHARPNESS = 1.5  # pixels per CSS pixel
-
     @course_style()
     def __init__(self, title: str):
         figure, [(self.hands, self.words, self.score)] = _clocks_at_rest(1, title)
-        figure.set_dpi(self.SHARPNESS * CSS_PIXELS_PER_INCH)
+        figure.set_dpi(LIVE_SHARPNESS * CSS_PIXELS_PER_INCH)
         self.figure, self.canvas = figure, FigureCanvasAgg(figure)
         self.css_size = tuple(round(CSS_PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
         self.canvas.draw()
@@ -272,10 +270,7 @@ class LiveClocks:
                 hand.axes.draw_artist(hand)
         for text in (self.words, self.score):
             self.figure.draw_artist(text)
-        picture = Image.frombuffer("RGBA", self.canvas.get_width_height(), self.canvas.buffer_rgba())
-        buffer = io.BytesIO()
-        picture.convert("RGB").save(buffer, format="png", compress_level=1)
-        return buffer.getvalue()
+        return canvas_png(self.canvas)
 
 
 def turning_pairs(key_position: int = 20, distance: int = 16):

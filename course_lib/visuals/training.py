@@ -1,7 +1,6 @@
 """Lesson 11's pictures: a loss that falls, seen while it falls."""
 
 import base64
-import io
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -9,15 +8,13 @@ from dataclasses import dataclass
 from html import escape
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from course_lib.training.optimizer import adamw_step, schedule
 from course_lib.visuals.depth import log_axis, power
 from course_lib.visuals.figures import WIDTH
 from course_lib.visuals.labels import prose
-from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, MUTED, PHASES, course_style, png
+from course_lib.visuals.style import CSS_PIXELS_PER_INCH, INK, MUTED, PHASES, course_style, live_png, png
 
 BLUE = PHASES[3]
 
@@ -244,7 +241,6 @@ def descent_in_words(descent: Descent, losses: Sequence[float]) -> str:
 class DescentFigure:
     """The valley with the walk on the left, the loss by step on the right; `set` changes what a setting changes."""
 
-    SHARPNESS = 1.5  # pixels per CSS pixel
     SIZE = (WIDTH, 4.3)  # inches
     LEFT, RIGHT, BOTTOM, TOP = -4.9, 1.9, -3.7, 2.2
     LOWEST, HIGHEST = 1e-5, 1e3
@@ -295,14 +291,7 @@ class DescentFigure:
 
     def png(self, descent: Descent) -> bytes:
         """The picture of these settings; equal settings give equal bytes."""
-        # by the canvas itself: savefig at another dpi leaves the axes of a figure that was drawn before in disorder
-        self.set(descent).set_dpi(self.SHARPNESS * CSS_PIXELS_PER_INCH)
-        canvas = FigureCanvasAgg(self.figure)
-        canvas.draw()
-        picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
-        buffer = io.BytesIO()
-        picture.convert("RGB").save(buffer, format="png", compress_level=1)
-        return buffer.getvalue()
+        return live_png(self.set(descent))
 
 
 def descent_figure(descent: Descent, title: str = "How far down in 60 steps?") -> Figure:
