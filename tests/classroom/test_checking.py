@@ -1,20 +1,23 @@
 """check, hint and grade, with functions that do not behave."""
 
 import dataclasses
+import gc
 import json
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 import torch
 from classroom.proofs import called
 
-from course_lib.classroom import check, checking, grade, hint
+from course_lib.classroom import check, checking, grade, guard, hint
 from course_lib.classroom.exercises import exercises
 from course_lib.classroom.judging import describe
+from course_lib.text_worlds import hill_world
 
 RIGHT = called("greedy_choice", lambda logits: int(logits.argmax()))
 
@@ -302,6 +305,18 @@ def rope_by_the_library(x, positions, theta):
 def test_homework_may_call_what_its_exercise_says(capsys):
     assert "4 of 4 checks" in said_of(by_the_library, capsys, "move_keys")
     assert "it calls `rotation_angles` of course_lib" in said_of(rope_by_the_library, capsys, "apply_rope")
+
+
+def test_what_the_collector_of_garbage_ends_in_the_learners_function_is_not_the_learners_call():
+    exercise, left_behind = exercises()["byte_words"], [hill_world.stories()]
+    left_behind.append(left_behind)  # a ring, which the collector alone can free
+    next(left_behind[0])
+    there = weakref.ref(left_behind[0])
+    del left_behind
+    with guard.watched((), exercise) as called:
+        assert there() is not None
+        guard.call(gc.collect, (), 5.0, guard.Sink())
+    assert there() is None and called == []
 
 
 @pytest.mark.parametrize("name", ["move_keys", "byte_words", "best_pair", "turn_heads"])
