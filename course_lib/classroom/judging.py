@@ -62,15 +62,9 @@ class Learner:
 
     def answer(self, *arguments: Any) -> Any:
         """The learner's answer as it is, for a check that looks at a property of it."""
-        given = copy.deepcopy(arguments)
-        answer, fault, began = None, None, monotonic()
-        watch = contextlib.nullcontext() if self.watched else guard.watched(given, self.exercise)
-        with watch as called, _own_luck(self.luck.getrandbits(62)):
-            try:
-                answer = guard.call(self.function, given, self.left, self.sink)
-            except Wrong as wrong:
-                fault = wrong
-        self.left -= monotonic() - began
+        given, answer, fault, called = self._try(arguments)
+        if called:  # once more: what another part of Python did at that moment is not the learner's call
+            given, answer, fault, called = self._try(arguments)
         self.watched = True
         if called:
             raise Wrong(f"it calls `{called[0]}` of course_lib, and that is what you are to write")
@@ -82,6 +76,18 @@ class Learner:
                 f"after {self._call(arguments)} the input is {', '.join(map(describe, given))}",
             )
         return answer
+
+    def _try(self, arguments: tuple) -> tuple[tuple, Any, Wrong | None, list[str]]:
+        """What the function was given, its answer, its fault, and what it called though it should not."""
+        given, answer, fault, began = copy.deepcopy(arguments), None, None, monotonic()
+        watch = contextlib.nullcontext([]) if self.watched else guard.watched(given, self.exercise)
+        with watch as called, _own_luck(self.luck.getrandbits(62)):
+            try:
+                answer = guard.call(self.function, given, self.left, self.sink)
+            except Wrong as wrong:
+                fault = wrong
+        self.left -= monotonic() - began
+        return given, answer, fault, called
 
     def _expected(self, arguments: tuple) -> Any:
         return self.exercise.oracle(*copy.deepcopy(arguments))

@@ -33,6 +33,7 @@ def together() -> Iterator[torch.device]:
     dist.init_process_group("nccl" if mine.type == "cuda" else "gloo")
     try:
         yield mine
+        dist.barrier()  # none leaves while another still waits for its answer
     finally:
         dist.destroy_process_group()
 

@@ -326,7 +326,7 @@ from course_lib.transformer_block.transformer import Transformer
 
 torch.set_num_threads(1)
 file, shape, settings = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
-with together() as device:
+def train(device):  # what it makes is gone when the processes part
     rank, processes = place()
     torch.manual_seed(rank)  # the first one's weights are everybody's
     tokens = torch.randint(50, (400,), generator=torch.Generator().manual_seed(1))
@@ -338,6 +338,10 @@ with together() as device:
     losses = run.run()
     total = sum(parameter.double().sum().item() for parameter in run.transformer.parameters())
     print(json.dumps([rank, len(stopped), losses, total]))
+
+
+with together() as device:
+    train(device)
 """
 
 
