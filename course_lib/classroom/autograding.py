@@ -76,7 +76,8 @@ class PatientExecute(Execute):
         source, seen = cell.source, secrets.token_hex(16)
         try:
             if graded:
-                cell.source = f"{AFRESH}{source}\nprint('{seen}')"
+                # in one piece: of two, the kernel may send the second by itself, and it would not be seen
+                cell.source = f"{AFRESH}{source}\nprint('{seen}\\n', end='')"
             cell, _ = super().preprocess_cell(cell, resources, index)
             stopped = any(output.get("ename") == TIMED_OUT for output in cell.outputs)
         except CellTimeoutError:  # stopped, and then it did not say that it has stopped
