@@ -55,7 +55,8 @@ def call(function: Callable, arguments: tuple, seconds: float, sink: Sink) -> An
 
     Raises:
         Wrong: it crashed, ran longer than `seconds`, called itself for ever, or tried to leave.
-        NotDone: it raises NotImplementedError, as an unwritten function does.
+        NotDone: it raises NotImplementedError, as an unwritten function does; where that is another one, which it
+            calls, the message is the other's name.
     """
     try:
         with (
@@ -76,7 +77,7 @@ def call(function: Callable, arguments: tuple, seconds: float, sink: Sink) -> An
         raise Wrong("it calls itself again and again: what ends that?") from None
     except BaseException as error:
         if unwritten(error):
-            raise NotDone from None
+            raise NotDone(*_other(error, function)) from None
         raise Wrong(_crash(error, function)) from None
 
 
@@ -89,6 +90,13 @@ def unwritten(error: BaseException) -> bool:
     if not isinstance(error, NotImplementedError):
         return False
     return not error.args or "NotImplementedError" in traceback.extract_tb(error.__traceback__)[-1].line
+
+
+def _other(error: BaseException, function: Callable) -> list[str]:
+    """The name of the unwritten function, where it is not `function` itself."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    own = getattr(inspect.unwrap(function), "__code__", None)
+    return [] if frame.f_code is own else [frame.f_code.co_name]
 
 
 def _crash(error: BaseException, function: Callable) -> str:

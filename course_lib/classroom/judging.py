@@ -62,32 +62,29 @@ class Learner:
 
     def answer(self, *arguments: Any) -> Any:
         """The learner's answer as it is, for a check that looks at a property of it."""
-        given, answer, fault, called = self._try(arguments)
-        if called:  # once more: what another part of Python did at that moment is not the learner's call
-            given, answer, fault, called = self._try(arguments)
-        self.watched = True
+        given = copy.deepcopy(arguments)
+        watch = contextlib.nullcontext([]) if self.watched else guard.watched(given, self.exercise)
+        self.watched, began = True, monotonic()
+        try:
+            with watch as called, _own_luck(self.luck.getrandbits(62)):
+                answer = guard.call(self.function, given, self.left, self.sink)
+        except NotDone as other:
+            if str(other):
+                raise Wrong(f"it calls `{other}`, which is not done yet") from None
+            raise
+        except Wrong as wrong:
+            if not called:
+                raise Wrong(wrong.sentence, wrong.shown or self._call(arguments)) from None
+        finally:
+            self.left -= monotonic() - began
         if called:
             raise Wrong(f"it calls `{called[0]}` of course_lib, and that is what you are to write")
-        if fault:
-            raise Wrong(fault.sentence, fault.shown or self._call(arguments)) from None
         if not all(map(same, given, arguments)):
             raise Wrong(
                 "it changes what it was given: work on a copy, or make a new value",
                 f"after {self._call(arguments)} the input is {', '.join(map(describe, given))}",
             )
         return answer
-
-    def _try(self, arguments: tuple) -> tuple[tuple, Any, Wrong | None, list[str]]:
-        """What the function was given, its answer, its fault, and what it called though it should not."""
-        given, answer, fault, began = copy.deepcopy(arguments), None, None, monotonic()
-        watch = contextlib.nullcontext([]) if self.watched else guard.watched(given, self.exercise)
-        with watch as called, _own_luck(self.luck.getrandbits(62)):
-            try:
-                answer = guard.call(self.function, given, self.left, self.sink)
-            except Wrong as wrong:
-                fault = wrong
-        self.left -= monotonic() - began
-        return given, answer, fault, called
 
     def _expected(self, arguments: tuple) -> Any:
         return self.exercise.oracle(*copy.deepcopy(arguments))

@@ -139,8 +139,8 @@ def curves_figure(
         points = values if isinstance(values, Mapping) else dict(enumerate(values, 1))
         every = max(1, len(points) // 6)
         axes.plot(list(points), list(points.values()), label=prose(name), markevery=every, markersize=5, **look)
-        if len(lines) == 1:
-            axes.lines[0].set_marker("")
+    if len(lines) == 1:
+        axes.lines[0].set_marker("")  # there is nothing to tell it apart from
     if mark is not None:
         axes.axhline(mark[1], color=MUTED, linestyle="--", linewidth=1.2, zorder=0)
         right = (1, mark[1])

@@ -1,45 +1,17 @@
 """Homework 2: a transformer block that runs one layer of SmolLM2, an induction head, parameters by hand, a repair."""
 
 import functools
-import inspect
 
 import torch
 from torch.nn.functional import silu
 
 from course_lib import assets
-from course_lib.classroom.exercise import Exercise, NotDone, Wrong
+from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.input_processing.positions import rotate, rotation_angles
 from course_lib.pretrained.checkpoints import transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.pretrained.vocabularies import tokenizer_from_gguf_metadata
-
-# ---- a part that calls an earlier one ------------------------------------------------------------
-
-
-def may_use_earlier_parts(check):
-    """The check; where a function that the learner's one calls is not written yet, it says so."""
-
-    @functools.wraps(check)
-    def run(learner, random):
-        try:
-            check(learner, random)
-        except NotDone as error:
-            if name := unwritten(error, learner.function):
-                raise Wrong(f"it calls `{name}`, which is not done yet") from None
-            raise
-
-    return run
-
-
-def unwritten(error, function):
-    """The name of the unwritten function that stopped `function`; empty where that is `function` itself."""
-    trace = error.__context__.__traceback__  # of the stub's NotImplementedError
-    while trace.tb_next:
-        trace = trace.tb_next
-    code = trace.tb_frame.f_code
-    return "" if code is inspect.unwrap(function).__code__ else code.co_name
-
 
 # ---- who may look at whom ------------------------------------------------------------------------
 
@@ -330,25 +302,21 @@ def attentions(random, turn, shapes):
 GROUPED = ((4, 2, 2, 3), (6, 3, 4, 4), (6, 2, 6, 5))
 
 
-@may_use_earlier_parts
 def groups(attend, random):
     """fewer key heads than query heads: each serves as many query heads, the first ones first"""
     attend.compare(attentions(random, stay, GROUPED))
 
 
-@may_use_earlier_parts
 def extremes(attend, random):
     """also with as many key heads as query heads, and with a single one"""
     attend.compare(attentions(random, stay, ((1, 1, 4, 2), (3, 3, 2, 4), (4, 1, 2, 3))))
 
 
-@may_use_earlier_parts
 def positions(attend, random):
     """queries and keys are turned for their positions"""
     attend.compare(attentions(random, turning(some(random, (10.0, 100.0), 1)[0], start=3), GROUPED))
 
 
-@may_use_earlier_parts
 def one_token(attend, random):
     """one token alone: what it sees is itself"""
     attend.compare(attentions(random, turning(100.0, "neighbours"), ((2, 1, 2, 1), (6, 3, 4, 1))))
@@ -557,7 +525,6 @@ def small_file(random, layers, n_heads=4, n_kv_heads=2, d_head=4, d_ff=10, wider
     return tensors
 
 
-@may_use_earlier_parts
 def made_up_layers(run, random):
     """a layer of a small made-up model"""
     inputs = []
@@ -592,7 +559,6 @@ def compare_wide(learner, inputs, formula):
         raise
 
 
-@may_use_earlier_parts
 def wide_heads(run, random):
     """also where the heads together are wider than the stream: attn_q's rows tell how wide a head is"""
     inputs = []
@@ -633,7 +599,6 @@ def smollm2():
     return file, settings, streams
 
 
-@may_use_earlier_parts
 def layer_of_smollm2(run, random):
     """a layer of SmolLM2 on a text: its activations are the model's, within a thousandth of what the layer adds"""
     if run.made:  # a mistake that has its name already: no need of 14 MB to find it again

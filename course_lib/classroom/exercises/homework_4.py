@@ -17,10 +17,8 @@ from course_lib.classroom.exercises.homework_2 import (
     attended,
     compare_wide,
     gated,
-    may_use_earlier_parts,
     rms,
     turning,
-    unwritten,
 )
 from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.input_processing.positions import rotation_angles
@@ -565,25 +563,21 @@ def halves_of_blocks(random, sizes, turn, wider=1):
         yield vectors(random, n, 4 * n_heads // wider) * 0.7, weights, settings, turn
 
 
-@may_use_earlier_parts
 def shared_heads(attend, random):
     """fewer key heads than query heads: each group of query heads shares one"""
     attend.compare(halves_of_blocks(random, ((4, 2, 3), (6, 3, 5), (9, 3, 4)), homework_2.stay))
 
 
-@may_use_earlier_parts
 def with_positions(attend, random):
     """queries and keys are turned"""
     attend.compare(halves_of_blocks(random, ((4, 2, 3), (6, 2, 5)), turning(50.0, "neighbours")))
 
 
-@may_use_earlier_parts
 def plain_heads(attend, random):
     """also with as many key heads as query heads, with a single one, and with a single token"""
     attend.compare(halves_of_blocks(random, ((2, 2, 4), (3, 1, 3), (4, 2, 1)), turning(50.0, "neighbours")))
 
 
-@may_use_earlier_parts
 def wide_heads(attend, random):
     """also where the heads together are wider than the stream: attn_q's rows tell how wide a head is"""
     sizes = ((2, 1, 3), (4, 2, 5))
@@ -686,26 +680,22 @@ def made_up(random, n, n_layers, n_heads, n_kv_heads, tied, wider=1):
     return torch.randperm(2 * d_model + 3, generator=random)[:n], tensor, settings
 
 
-@may_use_earlier_parts
 def two_layers(run, random):
     """a made-up model of two layers, the table at the exit the one at the entrance"""
     inputs = [made_up(random, n, 2, *heads, tied=True) for n, heads in ((3, (2, 1)), (5, (4, 2)))]
     run.compare(inputs)
 
 
-@may_use_earlier_parts
 def own_exit(run, random):
     """a made-up model with a table of its own at the exit"""
     run.compare(made_up(random, n, 2, *heads, tied=False) for n, heads in ((3, (2, 1)), (4, (6, 3))))
 
 
-@may_use_earlier_parts
 def deep(run, random):
     """more layers, both tables, other settings"""
     run.compare([made_up(random, 4, 3, 4, 2, tied=False), made_up(random, 3, 4, 2, 2, tied=True)])
 
 
-@may_use_earlier_parts
 def wide_stack(run, random):
     """layers whose heads together are wider than the stream"""
     compare_wide(
@@ -741,7 +731,6 @@ def _tensors():
 TEXTS = ("The dog ran up the hill", "Water boils at one", "Who was it?", "print(1 + 2)", "To be, or not to be")
 
 
-@may_use_earlier_parts
 def the_real_model(run, random):
     """SmolLM2, all thirty layers: its scores are the library's, within a thousandth"""
     if run.made:  # a mistake that has its name already
@@ -1342,7 +1331,7 @@ def _of_learner(function, *arguments):
         with torch.no_grad():
             answer = guard.call(function, arguments, ENOUGH, guard.Sink())
     except NotDone as error:
-        raise NotDone(unwritten(error, function) or function.__name__) from None
+        raise NotDone(str(error) or function.__name__) from None
     except Wrong as wrong:
         raise Wrong(f"{function.__name__}: {wrong.sentence}") from None
     if answer is None and function.__name__ != "find_fault":

@@ -5,6 +5,7 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.classroom.exercises.tools import crash_said
 from course_lib.classroom.judging import describe
 from course_lib.transformer_block import attention
 
@@ -226,21 +227,6 @@ ATTENTION_MISTAKES = {
     ),
     "it gives the weights: they have to mix the values yet": by(after="as it is", weigh=lambda weights, value: weights),
 }
-
-
-def crash_said(try_out, pieces, sentence):
-    """The same check, with a sentence of its own for a crash whose message holds one of the pieces."""
-
-    def check(learner, random):
-        try:
-            try_out(learner, random)
-        except Wrong as wrong:
-            if any(piece in wrong.sentence for piece in pieces):
-                raise Wrong(sentence, wrong.shown) from None
-            raise
-
-    check.__doc__ = try_out.__doc__
-    return check
 
 
 # ---- read_row -------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.classroom.exercises.tools import crash_said
 from course_lib.classroom.judging import describe, same
 from course_lib.prediction import logits as library
 
@@ -348,20 +349,8 @@ PERPLEXITY_MISTAKES = {
 }
 
 
-def crash_said(try_out, sentence):
-    """The same check, with a sentence of its own for a logarithm of 0 or a division by it."""
-
-    def check(learner, random):
-        try:
-            try_out(learner, random)
-        except Wrong as wrong:
-            if any(piece in wrong.sentence for piece in ("ZeroDivisionError", "ValueError: math domain", "positive")):
-                raise Wrong(sentence, wrong.shown) from None
-            raise
-
-    check.__doc__ = try_out.__doc__
-    return check
-
+# how a logarithm of 0, or a division by it, stops
+LOG_OF_0 = ("ZeroDivisionError", "ValueError: math domain", "positive")
 
 EXERCISES = (
     Exercise(
@@ -406,8 +395,8 @@ EXERCISES = (
             "one_text": (a_number, one_alone),
             "texts": (
                 lengths_differ,
-                crash_said(a_long_text, "a long text's probabilities multiply to 0: add up their logarithms"),
-                crash_said(the_impossible, "a probability of 0 ends in an error: give back math.inf"),
+                crash_said(a_long_text, LOG_OF_0, "a long text's probabilities multiply to 0: add up their logarithms"),
+                crash_said(the_impossible, LOG_OF_0, "a probability of 0 ends in an error: give back math.inf"),
             ),
         },
         mistakes=PERPLEXITY_MISTAKES,

@@ -7,7 +7,7 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import draw
+from course_lib.classroom.exercises.tools import crash_said, draw
 from course_lib.classroom.judging import same
 
 # ---- sample_batch ---------------------------------------------------------------------------------
@@ -139,21 +139,6 @@ def from_end_to_end(learner, random):
     last = draws(0.0, 0.9999999)
     n = draw(random, 4, 8)
     learner.compare([(long_row(random, size), 2, length, last) for size, length in ((4, 3), (6, 2), (30, n))])
-
-
-def crash_said(try_out, pieces, sentence):
-    """The same check, with a sentence of its own for a crash whose message holds one of the pieces."""
-
-    def check(learner, random):
-        try:
-            try_out(learner, random)
-        except Wrong as wrong:
-            if any(piece in wrong.sentence for piece in pieces):
-                raise Wrong(sentence, wrong.shown) from None
-            raise
-
-    check.__doc__ = try_out.__doc__
-    return check
 
 
 PAST_THE_END = "a window runs past the end of the text: a start needs room for context_length tokens and one more"

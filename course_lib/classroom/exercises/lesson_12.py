@@ -5,6 +5,7 @@ from functools import partial
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.classroom.exercises.tools import crash_said
 from course_lib.classroom.judging import describe
 from course_lib.prediction import sampling
 
@@ -43,21 +44,6 @@ def agreement(answers):
     for row, answer in zip(rows, answers, strict=True):
         row[: answer.numel()] = answer.flatten().float().nan_to_num(nan=2e6, posinf=1e6, neginf=-1e6)
     return (rows[:, None] - rows).abs().amax(-1) < 1e-4
-
-
-def crash_said(try_out, piece, sentence):
-    """The same check, with a sentence of its own for a crash whose message holds the piece."""
-
-    def check(learner, random):
-        try:
-            try_out(learner, random)
-        except Wrong as wrong:
-            if piece in wrong.sentence:
-                raise Wrong(sentence, wrong.shown) from None
-            raise
-
-    check.__doc__ = try_out.__doc__
-    return check
 
 
 def ruled_out(keep, logits):
@@ -248,7 +234,7 @@ TOP_K = Exercise(
             largest,
             crash_said(
                 many_or_none,
-                "out of",
+                ("out of",),
                 "it stops where k is larger than the vocabulary: then every token stays",
             ),
             equal_ones,
@@ -256,7 +242,7 @@ TOP_K = Exercise(
         "batch": (
             crash_said(
                 each_row,
-                "size of tensor",
+                ("size of tensor",),
                 "its bounds do not meet their rows: each row has a k-th largest of its own, and `[..., -1:]` keeps the "
                 "dimension that it stands in",
             ),
@@ -401,7 +387,7 @@ TOP_P = Exercise(
         "batch": (
             crash_said(
                 each_row_by_itself,
-                "out of bounds for dimension 0",
+                ("out of bounds for dimension 0",),
                 "it treats a batch like one row: along dimension 0 stand rows, not tokens to be dropped. `scatter` "
                 "with -1 keeps the rows apart",
             ),
@@ -517,7 +503,7 @@ MIN_P = Exercise(
         "batch": (
             crash_said(
                 each_row_has_a_likeliest,
-                "size of tensor",
+                ("size of tensor",),
                 "its bounds do not meet their rows: each row has a largest of its own, and keepdim=True keeps the "
                 "dimension that it stands in",
             ),
@@ -676,7 +662,7 @@ REPETITION_PENALTY = Exercise(
         "batch": (
             crash_said(
                 own_ids,
-                "out of bounds for dimension 0",
+                ("out of bounds for dimension 0",),
                 "it treats a batch like one row: `logits[ids]` picks along dimension 0, where rows stand. `gather` and "
                 "`scatter` with -1 keep the rows apart",
             ),

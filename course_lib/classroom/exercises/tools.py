@@ -1,6 +1,8 @@
-"""What the exercises of all homeworks share: inputs drawn at random."""
+"""What exercises share: inputs drawn at random, and a sentence of its own for a crash."""
 
 import torch
+
+from course_lib.classroom.exercise import Wrong
 
 
 def draw(random, low, high):
@@ -20,3 +22,18 @@ def shuffled(random, things):
 def vectors(random, *shape):
     """Numbers from the normal distribution."""
     return torch.randn(*shape, generator=random)
+
+
+def crash_said(try_out, pieces, sentence):
+    """The same check, with a sentence of its own for a crash whose message holds one of the pieces."""
+
+    def check(learner, random):
+        try:
+            try_out(learner, random)
+        except Wrong as wrong:
+            if any(piece in wrong.sentence for piece in pieces):
+                raise Wrong(sentence, wrong.shown) from None
+            raise
+
+    check.__doc__ = try_out.__doc__
+    return check
