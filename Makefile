@@ -29,11 +29,9 @@ install: .venv/installed
 	@:
 
 # default_url: the address printed for a browser elsewhere opens the start page too
-# .jupyter: without nbgrader's menu, whose Validate says "Success!" of an exercise that is not done
 lab: fetch
 	$(VENV) -m course_lib workspace
-	JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
-	  $(VENV) -m jupyterlab --ip=127.0.0.1 $(ROOT) --LabApp.default_url=/lab/tree/$(START) \
+	$(VENV) -m jupyterlab --ip=127.0.0.1 $(ROOT) --LabApp.default_url=/lab/tree/$(START) \
 	  $(LAB_ARGS) "$${COURSE_WORKSPACE:-workspace}/$(START)"
 
 fetch: install

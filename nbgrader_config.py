@@ -7,7 +7,8 @@
 
 `make homework` releases all of them. nbgrader's own commands work, too: `nbgrader autograde LESSON --student NAME`.
 
-`python -m jupyterlab` in the repository's root has nbgrader's menu (formgrader); `make lab`, for learners, has not.
+The course's environment keeps nbgrader's menu (formgrader) from learners. To have it:
+`python -m jupyter labextension enable @jupyter/nbgrader`, then `python -m jupyterlab` in the repository's root.
 
 A submission is a program that runs with your rights: grade what strangers sent in a container (docs/teaching.md).
 """

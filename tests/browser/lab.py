@@ -102,9 +102,6 @@ def jupyterlab(folder: Path, lesson: Path) -> Iterator[str]:
     """A JupyterLab of its own, settings and all, with a copy of the lesson; gives its address."""
     (folder / "lessons").mkdir()
     shutil.copy(lesson, folder / "lessons")
-    news = folder / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text('{"fetchNews": "false"}')  # no question in the way, no request to the outside
     port = _free_port()
     command = f"""-m jupyterlab --no-browser --ip=127.0.0.1 --port={port} --ServerApp.port_retries=0
       --IdentityProvider.token= --ServerApp.disable_check_xsrf=True --LabApp.expose_app_in_browser=True""".split()
