@@ -4,16 +4,20 @@ PYTHON ?= python3
 TORCH ?=
 LAB_ARGS ?=
 TEST_ARGS ?=
+LOCK_ARGS ?=
 
 # python -m …, not the scripts beside it: those break where the path is long or has spaces
 VENV := .venv/bin/python
 START := start.ipynb
+# what the requirements allow, in the versions that the course was tested with
+PIP_INSTALL := $(VENV) -m pip install --disable-pip-version-check -c requirements.lock.txt
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help install lab fetch homework slides test bench notebooks claims test-matrix
+.PHONY: help install lab fetch homework slides test bench notebooks claims lock test-matrix
 
 help:
-	@echo "make install   make .venv and install the course; TORCH=cpu, cu130, auto chooses torch's build"
+	@echo "make install   make .venv and install the course; TORCH=cpu, cu130, auto chooses torch's build,"
+	@echo "               PYTHON=python3.12 the Python"
 	@echo "make lab       install, fetch the data, open your copy of the lessons in JupyterLab;"
 	@echo "               LAB_ARGS=--no-browser on a server"
 	@echo "make fetch     install, fetch the data"
@@ -23,6 +27,7 @@ help:
 	@echo "make bench     install, fetch the data, measure speed against peers"
 	@echo "make notebooks run the lessons that changed and keep their outputs; ALL=--all runs every one"
 	@echo "make claims    write the claims of all lessons, with their verdicts, into docs/claims.md and README.md"
+	@echo "make lock      note what the requirements allow in requirements.lock.txt; LOCK_ARGS=--upgrade: the newest"
 	@echo "make test-matrix   the lessons once more, over threads and CPU instructions"
 
 install: .venv/installed
@@ -67,16 +72,16 @@ test-matrix: .venv/installed-test fetch
 	done; done
 
 # A stamp is touched last, so an install that failed or was stopped is done again.
-.venv/installed: requirements.txt pyproject.toml | .venv/bin/pip
+.venv/installed: requirements.txt requirements.lock.txt pyproject.toml | .venv/bin/pip
 	@if [ -z "$(TORCH)" ] && [ "$$(uname)" = Linux ] && [ ! -e /proc/driver/nvidia ] \
 	  && ! command -v nvidia-smi >/dev/null && ! $(VENV) -m pip show -q torch 2>/dev/null; then \
 	  echo "No NVIDIA GPU here: if the torch that follows is a CUDA build of several GB, stop, and run \`make install TORCH=cpu\`."; \
 	fi
-	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt -e .
+	$(PIP_INSTALL) -r requirements.txt -e .
 	@touch $@
 
 .venv/installed-test: .venv/installed requirements-test.txt
-	$(VENV) -m pip install --disable-pip-version-check -r requirements-test.txt
+	$(PIP_INSTALL) -r requirements-test.txt
 	@touch $@
 
 # pip comes last into a new environment: without it, it is not whole
@@ -87,14 +92,35 @@ test-matrix: .venv/installed-test fetch
 	  echo "$(PYTHON) has no venv module: on Debian and Ubuntu, \`apt-get install python3-venv\`, then run this again."; exit 1; }
 	$(PYTHON) -m venv .venv
 
+# who names a Python means that one, not the one that made .venv
+ifneq ($(origin PYTHON),file)
+.PHONY: same-python
+.venv/bin/pip: | same-python
+.venv/installed: | same-python
+same-python:
+	@version='import platform; print(platform.python_version())'; \
+	asked=$$($(PYTHON) -c "$$version") || { \
+	  echo "PYTHON=$(PYTHON) does not run: name a Python 3.11 or newer, or leave PYTHON out."; exit 1; }; \
+	there=$$($(VENV) -c "$$version" 2>/dev/null || echo "that is gone"); \
+	[ ! -e .venv ] || [ "$$there" = "$$asked" ] || { \
+	  echo "PYTHON is Python $$asked, and .venv was made by Python $$there: delete .venv, or leave PYTHON out."; exit 1; }
+endif
+
+# universal: one file for every system and every Python that the course runs on
+lock: .venv/installed .venv/bin/uv
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \
+	  --custom-compile-command "make lock" $(LOCK_ARGS) requirements-test.txt -o requirements.lock.txt
+
+.venv/bin/uv: | .venv/bin/pip
+	$(VENV) -m pip install --disable-pip-version-check --quiet 'uv>=0.9'
+
 # uv knows where PyTorch keeps its builds; all but torch itself still comes from pip's own registry
 ifneq ($(TORCH),)
 .venv/installed: .venv/torch-$(TORCH)
-.venv/torch-$(TORCH): requirements.txt | .venv/bin/pip
-	$(VENV) -m pip install --disable-pip-version-check --quiet 'uv>=0.9'
+.venv/torch-$(TORCH): requirements.lock.txt | .venv/bin/uv
 	@echo "torch, the $(TORCH) build:"
 	@.venv/bin/uv pip install --python $(VENV) --reinstall --no-deps \
-	  --torch-backend=$(TORCH) '$(shell grep '^torch==' requirements.txt)' || { \
+	  --torch-backend=$(TORCH) '$(shell grep '^torch==' requirements.lock.txt)' || { \
 	  echo "torch for TORCH=$(TORCH) could not be installed (see above): without TORCH, \`make install\` takes pip's own build."; exit 1; }
 	@rm -f .venv/torch-*
 	@touch $@

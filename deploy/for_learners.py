@@ -14,7 +14,8 @@ from pathlib import Path
 from course_lib.classroom.workspace import LESSONS, ROOT, learners_version, lesson_names
 
 FOLDERS = ("course_lib", "deploy")
-FILES = ("requirements.txt", "pyproject.toml", "README.md", "LICENSE", "Makefile", "data/manifest.toml")
+REQUIREMENTS = ("requirements.txt", "requirements.lock.txt")
+FILES = (*REQUIREMENTS, "pyproject.toml", "README.md", "LICENSE", "Makefile", "data/manifest.toml")
 
 
 def copy_course(target: Path) -> None:
