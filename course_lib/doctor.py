@@ -14,8 +14,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
-INSTALL = "run `make install`, or `pip install -r requirements.txt` in the course's environment"
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS, LOCK = ROOT / "requirements.txt", ROOT / "requirements.lock.txt"
+# not `make install`: what it has installed once it does not look for again
+INSTALL = f'run `"{sys.executable}" -m pip install -r "{REQUIREMENTS}" -c "{LOCK}"`'
+ANEW = "delete .venv, then install again: `make install`, or without make as in README.md"
+TRIED = ("3.11", "3.12", "3.13")  # Pythons
 MEMORY = 2.5e9  # bytes: what the hungriest lesson may take
 DISK = 0.5e9  # bytes: the model while it is fetched, twice over, and the learner's own files
 
@@ -35,11 +39,15 @@ def diagnose() -> list[Finding]:
     findings = python()
     if findings[0].level == "fail":
         return findings  # an older Python cannot even read the rest of the library
-    for check in (packages, torch_and_device, memory, disk, data, kernel):
+    for check in (system, packages, torch_and_device, memory, disk, data, jupyter_folders, kernel):
         try:
             findings += check()
+        except (PermissionError, FileNotFoundError) as error:
+            shut = isinstance(error, PermissionError)
+            remedy = f"let this user read {error.filename}" if shut else f"restore {error.filename} from git"
+            findings.append(Finding("fail", check.__name__, _brief(error), remedy))
         except Exception as error:  # a broken package may raise anything: report it, and go on
-            findings.append(Finding("fail", check.__name__, _brief(error), INSTALL))
+            findings.append(Finding("fail", check.__name__, _brief(error), ANEW))
     return findings
 
 
@@ -56,15 +64,26 @@ def run() -> int:
 def python() -> list[Finding]:
     found = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info < (3, 11):  # noqa: UP036 - an older Python is what this looks for
-        remedy = "install Python 3.11 or newer, delete .venv, then run `make install`"
+        remedy = f"install Python {TRIED[-1]}, delete .venv, then run `make install PYTHON=python{TRIED[-1]}`"
         return [Finding("fail", "Python", found, remedy)]
     if sys.prefix == sys.base_prefix:
         remedy = "use the course's own environment: `make install`, then .venv/bin/python"
         return [Finding("warn", "Python", f"{found}, not a virtual environment", remedy)]
+    if f"{sys.version_info[0]}.{sys.version_info[1]}" not in TRIED:
+        remedy = f"should something fail: delete .venv, then run `make install PYTHON=python{TRIED[-1]}`"
+        return [Finding("warn", "Python", f"{found}; tried were {', '.join(TRIED)}", remedy)]
     return [Finding("ok", "Python", found)]
 
 
-def packages(requirements: Path = REQUIREMENTS) -> list[Finding]:
+def system() -> list[Finding]:
+    found = f"{platform.system()} {platform.machine()}"
+    if sys.platform == "linux":
+        return [Finding("ok", "system", found)]
+    found += "; the course has only been run on Linux, and what is different here only imitated"
+    return [Finding("warn", "system", found, "should something fail: use Linux, on Windows in WSL")]
+
+
+def packages(requirements: Path = REQUIREMENTS, lock: Path = LOCK) -> list[Finding]:
     try:
         from packaging.requirements import Requirement
     except ImportError:
@@ -72,7 +91,8 @@ def packages(requirements: Path = REQUIREMENTS) -> list[Finding]:
 
     lines = requirements.read_text(encoding="utf-8").splitlines()
     ranges = [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
-    wrong = []
+    wrong, untried = [], []
+    tried = _versions(lock)
     for wanted in ranges:
         try:
             version = importlib.metadata.version(wanted.name)
@@ -80,10 +100,18 @@ def packages(requirements: Path = REQUIREMENTS) -> list[Finding]:
             wrong.append(Finding("fail", wanted.name, "not installed", INSTALL))
             continue
         if not wanted.specifier.contains(version, prereleases=True):
-            found = f"{version}, the course was tested with {wanted.specifier}"
+            found = f"{version}, the course needs {wanted.specifier}"
             wrong.append(Finding("warn", wanted.name, found, INSTALL))
+        elif version.partition("+")[0] != tried.get(wanted.name, version):
+            untried.append(f"{wanted.name} {version} (tried: {tried[wanted.name]})")
     whole = f"{len(ranges) - len(wrong)} of {len(ranges)} as in {requirements.name}"
-    return [Finding("ok", "packages", whole), *wrong]
+    return [Finding("ok", "packages", "; ".join([whole, *untried])), *wrong]
+
+
+def _versions(lock: Path) -> dict[str, str]:
+    """Those that the course was tested with, by package."""
+    lines = lock.read_text(encoding="utf-8").splitlines()
+    return dict(line.split(" ")[0].split("==") for line in lines if not line.startswith("#"))
 
 
 def torch_and_device() -> list[Finding]:
@@ -92,7 +120,8 @@ def torch_and_device() -> list[Finding]:
 
         from course_lib.device import pick
     except ImportError as error:
-        return [Finding("fail", "torch", _brief(error), INSTALL)]
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "torch"
+        return [Finding("fail", "torch", _brief(error), INSTALL if missing else ANEW)]
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
     findings = [Finding("ok", "torch", f"{torch.__version__}, {build} build")]
     try:
@@ -106,7 +135,12 @@ def torch_and_device() -> list[Finding]:
     gpu = shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists()
     if gpu and not os.environ.get("COURSE_DEVICE"):
         found += "; an NVIDIA GPU stays unused"
-        remedy = "the CPU is enough; README.md tells how to install the torch build for a GPU"
+        if torch.version.cuda:
+            remedy = (
+                "the CPU is enough; for the GPU, update NVIDIA's driver, and see that CUDA_VISIBLE_DEVICES is not set"
+            )
+        else:
+            remedy = "the CPU is enough; for the GPU, `make install TORCH=auto`, or without make as in README.md"
         return [*findings, Finding("warn", "device", found, remedy)]
     return [*findings, Finding("ok", "device", found)]
 
@@ -140,14 +174,17 @@ def disk() -> list[Finding]:
 def data() -> list[Finding]:
     from course_lib import assets
 
-    states = assets.status()
+    try:
+        states = assets.status()
+    except assets.AssetError as error:
+        return [Finding("fail", "assets", _brief(error), f"restore {assets.MANIFEST} from git")]
     findings = []
     for state in ("missing", "damaged"):
         names = [name for name, is_now in states.items() if is_now == state]
         if names:
             found = f"{len(names)} of {len(states)} files {state}: {', '.join(names[:4])}"
             found += ", …" if len(names) > 4 else ""
-            findings.append(Finding("fail", "assets", found, "run `python -m course_lib fetch`"))
+            findings.append(Finding("fail", "assets", found, f'run `"{sys.executable}" -m course_lib fetch`'))
     return findings or [Finding("ok", "assets", f"all {len(states)} files present and verified")]
 
 
@@ -157,14 +194,50 @@ def kernel() -> list[Finding]:
         from jupyter_client.kernelspec import KernelSpecManager
     except ImportError as error:
         return [Finding("fail", "Jupyter kernel", _brief(error), INSTALL)]
-    command = KernelSpecManager().get_kernel_spec("python3").argv[0]
-    # a bare name means "the Python that Jupyter runs in", which is this one
-    folder, ours = Path(command).parent, Path(sys.executable).parent
-    if folder.name and folder.resolve() != ours.resolve():
-        found = f"python3 starts {command}, not this Python"
-        remedy = f"run `{sys.executable} -m ipykernel install --sys-prefix`"
-        return [Finding("fail", "Jupyter kernel", found, remedy)]
-    return [Finding("ok", "Jupyter kernel", "python3 starts this Python")]
+    manager = KernelSpecManager()
+    place = Path(manager.find_kernel_specs()["python3"])
+    try:
+        command = Path(manager.get_kernel_spec("python3").argv[0])
+    except Exception as error:  # whatever a broken kernel.json leads to
+        found = f"{place} cannot be read: {_brief(error)}"
+    else:
+        # a bare name means "the Python that Jupyter runs in", which is this one
+        if not command.parent.name or command.parent.resolve() == Path(sys.executable).parent.resolve():
+            return [Finding("ok", "Jupyter kernel", "python3 starts this Python")]
+        found = f"python3 starts {command}, not this Python: so says {place}"
+    if place.is_relative_to(sys.prefix):
+        remedy = f'run `"{sys.executable}" -m ipykernel install --sys-prefix`'
+    else:  # it is another environment's, and not ours to overwrite
+        remedy = (
+            f"rename that folder, say to {place.name}-other: Jupyter looks there before it looks in this environment"
+        )
+    return [Finding("fail", "Jupyter kernel", found, remedy)]
+
+
+def jupyter_folders() -> list[Finding]:
+    """JupyterLab does not start where it cannot write its own files, which lie in the home folder."""
+    try:
+        from jupyter_core import paths
+    except ImportError as error:
+        return [Finding("fail", "Jupyter folders", _brief(error), INSTALL)]
+    folders = {
+        "JUPYTER_CONFIG_DIR": paths.jupyter_config_dir(),
+        "JUPYTER_DATA_DIR": paths.jupyter_data_dir(),
+        "JUPYTER_RUNTIME_DIR": paths.jupyter_runtime_dir(),
+        "IPYTHONDIR": os.environ.get("IPYTHONDIR", os.path.expanduser("~/.ipython")),
+    }
+    shut = {variable: folder for variable, folder in folders.items() if not _can_write(Path(folder))}
+    if shut:
+        found = f"cannot be written to: {', '.join(map(str, shut.values()))}"
+        remedy = f"allow that, or set {', '.join(shut)} to folders that you can write to"
+        return [Finding("fail", "Jupyter folders", found, remedy)]
+    return [Finding("ok", "Jupyter folders", "can be written to")]
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether files can be made in it, or it can be made with its parents; nothing is tried out."""
+    existing = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 # ---- the report ----------------------------------------------------------------------------------

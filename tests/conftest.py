@@ -1,7 +1,15 @@
 """What all tests share: the real model, loaded once a worker, and small random ones."""
 
+import platform
+
 import pytest
 import torch
+
+
+def pytest_report_header():
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
+    cpu, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    return f"Python {platform.python_version()}, torch {torch.__version__} ({build} build), {cpu}, {threads} threads"
 
 
 @pytest.fixture(scope="session")

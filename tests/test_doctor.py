@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
+import torch
 
 from course_lib import assets, doctor
 
@@ -53,14 +56,32 @@ def test_every_line_is_told_and_each_complaint_has_a_remedy(tmp_path, monkeypatc
 def test_an_old_python_is_told_first_and_alone(monkeypatch):
     monkeypatch.setattr(doctor.sys, "version_info", (3, 10, 13))
     finding = only(doctor.diagnose())
-    assert finding.level == "fail" and "3.11 or newer" in finding.remedy
+    assert finding.level == "fail" and "install Python 3.13" in finding.remedy
+
+
+@pytest.mark.parametrize(("version", "level"), [((3, 12, 1), "ok"), ((3, 14, 0), "warn")])
+def test_a_python_that_was_not_tried_is_told(monkeypatch, version, level):
+    monkeypatch.setattr(doctor.sys, "version_info", version)
+    finding = only(doctor.python())
+    assert finding.level == level
+    assert ("tried were 3.11, 3.12, 3.13" in finding.found) == (level == "warn")
+
+
+@pytest.mark.parametrize(("platform", "level"), [("linux", "ok"), ("win32", "warn"), ("darwin", "warn")])
+def test_a_system_that_the_course_was_not_run_on_is_told(monkeypatch, platform, level):
+    monkeypatch.setattr(doctor.sys, "platform", platform)
+    finding = only(doctor.system())
+    assert finding.level == level
+    assert ("only been run on Linux" in finding.found) == (level == "warn")
 
 
 def test_packages_are_held_against_their_ranges(tmp_path):
     requirements = tmp_path / "requirements.txt"
-    requirements.write_text("# a comment\n-r other.txt\n\nrich>=1,<2\nno-such-package>=1\ntorch\n")
-    summary, rich, absent = doctor.packages(requirements)
-    assert summary.found == "1 of 3 as in requirements.txt"
+    requirements.write_text("# a comment\n-r other.txt\n\nrich>=1,<2\nno-such-package>=1\ntorch\nnumpy>=2\n")
+    lock = tmp_path / "requirements.lock.txt"
+    lock.write_text(f"# made by\nnumpy==2.0.1 ; python_version < '4'\ntorch=={torch.__version__.partition('+')[0]}\n")
+    summary, rich, absent = doctor.packages(requirements, lock)
+    assert summary.found == f"2 of 4 as in requirements.txt; numpy {numpy.__version__} (tried: 2.0.1)"
     assert (rich.level, rich.name) == ("warn", "rich") and "<2,>=1" in rich.found
     assert (absent.level, absent.name, absent.found) == ("fail", "no-such-package", "not installed")
 
@@ -80,31 +101,82 @@ def test_assets_missing_damaged_and_present(monkeypatch):
     missing, damaged = doctor.data()
     assert missing.found == "1 of 3 files missing: model"
     assert damaged.found == "1 of 3 files damaged: vocabulary"
-    assert missing.remedy == "run `python -m course_lib fetch`"
+    assert missing.remedy == damaged.remedy == f'run `"{sys.executable}" -m course_lib fetch`'
     monkeypatch.setattr(assets, "status", lambda: dict.fromkeys(states, "present"))
     assert only(doctor.data()).level == "ok"
 
 
-@pytest.mark.parametrize(
-    ("command", "level"),
-    [(sys.executable, "ok"), ("python", "ok"), ("/opt/another/bin/python", "fail")],
-)
-def test_the_kernel_must_start_this_python(tmp_path, monkeypatch, command, level):
-    spec = tmp_path / "kernels" / "python3" / "kernel.json"
-    spec.parent.mkdir(parents=True)
+def write_kernel(folder: Path, command: str) -> Path:
+    """A folder of Jupyter's data whose kernel python3 starts `command`; gives the kernel's own folder."""
+    kernel = folder / "kernels/python3"
+    kernel.mkdir(parents=True)
     argv = [command, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec.write_text(json.dumps({"argv": argv, "display_name": "x", "language": "python"}))
+    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "x", "language": "python"}))
+    return kernel
+
+
+@pytest.mark.parametrize("command", [sys.executable, "python"])
+def test_a_kernel_that_starts_this_python_is_whole(tmp_path, monkeypatch, command):
+    write_kernel(tmp_path, command)
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    assert only(doctor.kernel()).level == "ok"
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("variable", ["JUPYTER_PATH", "JUPYTER_DATA_DIR"])
+def test_another_environments_kernel_stands_aside_by_the_remedy(tmp_path, monkeypatch, variable, broken):
+    kernel = write_kernel(tmp_path, "/opt/another/bin/python")
+    if broken:
+        (kernel / "kernel.json").write_text("{")
+    monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")  # the user's folders first, as outside of a virtual environment
     finding = only(doctor.kernel())
-    assert finding.level == level
-    if level == "fail":
-        assert f"{sys.executable} -m ipykernel install" in finding.remedy
+    assert finding.level == "fail" and str(kernel) in finding.found
+    assert "rename that folder, say to python3-other" in finding.remedy
+    kernel.rename(kernel.with_name("python3-other"))
+    assert only(doctor.kernel()).level == "ok"
+
+
+def test_a_foreign_kernel_in_this_environment_is_written_anew_by_the_remedy(tmp_path, monkeypatch):
+    from ipykernel.kernelspec import install
+    from jupyter_client import kernelspec
+
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(kernelspec, "jupyter_path", lambda *_: [str(tmp_path / "share/jupyter/kernels")])
+    write_kernel(tmp_path / "share/jupyter", "/opt/another/bin/python")
+    finding = only(doctor.kernel())
+    assert finding.level == "fail"
+    assert finding.remedy == f'run `"{sys.executable}" -m ipykernel install --sys-prefix`'
+    install(prefix=sys.prefix)
+    assert only(doctor.kernel()).level == "ok"
+
+
+def test_folders_that_stop_jupyterlab_are_told_and_the_remedy_mends_it(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("JUPYTER", "IPYTHON"))]:
+        monkeypatch.delenv(name)
+    (tmp_path / "home").touch()  # nothing can be made in it, not even by root
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    finding = only(doctor.jupyter_folders())
+    assert finding.level == "fail" and str(tmp_path / "home/.jupyter") in finding.found
+    variables = re.findall("[A-Z_]{4,}", finding.remedy)
+    assert len(variables) == 4
+    for name in variables:
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere" / name))
+    assert only(doctor.jupyter_folders()).level == "ok"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_without_permission_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    finding = only(doctor.jupyter_folders())
+    assert finding.level == "fail" and "JUPYTER_RUNTIME_DIR" in finding.remedy and "IPYTHONDIR" not in finding.remedy
 
 
 def test_an_unusable_course_device(monkeypatch):
     monkeypatch.setenv("COURSE_DEVICE", "abacus")
-    torch, device = doctor.torch_and_device()
-    assert (torch.level, device.level) == ("ok", "fail")
+    build, device = doctor.torch_and_device()
+    assert (build.level, device.level) == ("ok", "fail")
     assert "abacus" in device.found
 
 
@@ -114,8 +186,32 @@ def test_a_check_that_breaks_does_not_end_the_report(monkeypatch):
 
     monkeypatch.setattr(doctor, "torch_and_device", broken)
     [finding] = [f for f in doctor.diagnose() if "libtorch" in f.found]
-    assert finding.level == "fail"
+    assert finding.level == "fail" and "delete .venv" in finding.remedy  # pip believes that it is installed
     assert "\n" not in finding.found
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (PermissionError(13, "no", "data/x"), "let this user read data/x"),
+        (FileNotFoundError(2, "no", "data/x"), "restore data/x from git"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_not_mended_by_installing(monkeypatch, error, remedy):
+    def shut():
+        raise error
+
+    monkeypatch.setattr(doctor, "data", shut)
+    assert remedy in [finding.remedy for finding in doctor.diagnose()]
+
+
+@pytest.mark.parametrize(("cuda", "remedy"), [(None, "make install TORCH=auto"), ("13.0", "NVIDIA's driver")])
+def test_a_gpu_that_stays_unused_is_told(monkeypatch, cuda, remedy):
+    monkeypatch.delenv("COURSE_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    assert remedy in doctor.torch_and_device()[-1].remedy
 
 
 def test_it_speaks_without_any_third_party_package(tmp_path):

@@ -145,6 +145,15 @@ def test_the_device_is_yours_to_choose(monkeypatch):
             pick()
 
 
+def test_apples_gpu_is_only_taken_when_asked_for(monkeypatch):
+    from course_lib.device import pick
+
+    monkeypatch.delenv("COURSE_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick() == torch.device("cpu")
+
+
 def test_a_folder_in_hugging_faces_layout_loads_whole(smollm2, tmp_path):
     """A tiny Llama with SmolLM2's own tokenizer, saved by `transformers`, talks through our `load`."""
     from transformers import LlamaConfig, LlamaForCausalLM

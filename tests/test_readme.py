@@ -38,6 +38,15 @@ def test_every_file_and_command_it_names_is_there():
     assert set(re.findall(r"python -m course_lib ([\w-]+)", README)) <= names
 
 
+def test_it_names_the_pythons_and_the_torch_that_were_tried():
+    from course_lib.doctor import TRIED
+
+    *others, last = TRIED
+    assert f"Python {', '.join(others)} or {last}" in README
+    [torch] = re.findall("^torch==.*", (ROOT / "requirements.lock.txt").read_text("utf-8"), re.MULTILINE)
+    assert f"--torch-backend=cpu {torch}\n" in README
+
+
 def test_every_folder_of_the_library_is_in_its_picture():
     picture = README[README.index("## The library mirrors the journey") :]
     for path in (ROOT / "course_lib").iterdir():
