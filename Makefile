@@ -11,9 +11,10 @@ VENV := .venv/bin/python
 START := start.ipynb
 # what the requirements allow, in the versions that the course was tested with
 PIP_INSTALL := $(VENV) -m pip install --disable-pip-version-check -c requirements.lock.txt
+PYTEST := $(VENV) -m pytest -n 2 --dist loadfile --max-worker-restart 0
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help install lab fetch homework slides test bench notebooks claims lock test-matrix
+.PHONY: help install lab fetch homework slides test test-all slow test-matrix bench notebooks claims lock
 
 help:
 	@echo "make install   make .venv and install the course; TORCH=cpu, cu130, auto chooses torch's build,"
@@ -23,12 +24,13 @@ help:
 	@echo "make fetch     install, fetch the data"
 	@echo "make homework  for instructors: the notebooks of all homework to hand out, in grading/release/"
 	@echo "make slides    for instructors: the lessons' slides, in build/slides/"
-	@echo "make test      install, fetch the data, run all tests; TEST_ARGS=… goes to pytest"
+	@echo "make test      install, fetch the data, run the tests; TEST_ARGS=… goes to pytest"
+	@echo "make test-all  what takes longer: a class, a server, browsers, whole copies, the lessons in two more settings"
 	@echo "make bench     install, fetch the data, measure speed against peers"
 	@echo "make notebooks run the lessons that changed and keep their outputs; ALL=--all runs every one"
 	@echo "make claims    write the claims of all lessons, with their verdicts, into docs/claims.md and README.md"
 	@echo "make lock      note what the requirements allow in requirements.lock.txt; LOCK_ARGS=--upgrade: the newest"
-	@echo "make test-matrix   the lessons once more, over threads and CPU instructions"
+	@echo "make test-matrix   the lessons in all six settings: threads × CPU instructions"
 
 install: .venv/installed
 	@:
@@ -49,7 +51,7 @@ slides: fetch
 	$(VENV) -m course_lib slides
 
 test: .venv/installed-test fetch
-	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(PYTEST) $(TEST_ARGS)
 
 bench: .venv/installed-test fetch
 	$(VENV) -m tests.benchmarks
@@ -62,14 +64,20 @@ notebooks: .venv/installed-test fetch
 claims: install
 	$(VENV) -m course_lib.classroom.ledger
 
+# What takes long by nature, and the lessons once more in the two settings that differ most from those of `make test`
+test-all: slow pass-1-default pass-2-native
+
+slow: .venv/installed-test fetch
+	OMP_NUM_THREADS=1 $(PYTEST) -m slow $(TEST_ARGS)
+
 # The stored outputs must pass however a machine computes: threads × CPU instructions. native: the machine's best.
-test-matrix: .venv/installed-test fetch
-	@for threads in 1 2; do for cpu in default avx2 native; do \
-	  echo "== $$threads threads, $$cpu"; \
-	  OMP_NUM_THREADS=$$threads $$(case $$cpu in default) echo env ATEN_CPU_CAPABILITY=default;; \
-	    avx2) echo env ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2;; esac) \
-	    $(VENV) -m pytest -q notebooks -n $$((2 / threads)) --dist loadfile $(TEST_ARGS) || exit 1; \
-	done; done
+test-matrix: $(foreach threads,1 2,$(foreach cpu,default avx2 native,pass-$(threads)-$(cpu)))
+
+default := ATEN_CPU_CAPABILITY=default
+avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+pass-%: .venv/installed-test fetch
+	@echo "== the lessons with $(subst -, threads and ,$*) instructions"
+	OMP_NUM_THREADS=$(firstword $(subst -, ,$*)) OMP_WAIT_POLICY=PASSIVE $($(lastword $(subst -, ,$*))) $(PYTEST) notebooks $(TEST_ARGS)
 
 # A stamp is touched last, so an install that failed or was stopped is done again.
 .venv/installed: requirements.txt requirements.lock.txt pyproject.toml | .venv/bin/pip

@@ -28,7 +28,7 @@ for step in ("source", "release", "submitted", "autograded", "feedback"):
 # on a server: between `nbgrader release_assignment` and `nbgrader collect`, where learners hand in
 c.Exchange.root = os.environ.get("COURSE_EXCHANGE", "/srv/exchange")
 
-c.Execute.timeout = 120  # seconds a cell: the model is loaded in one
+c.Execute.timeout = 300  # seconds a cell, which a quiet machine needs for none
 # crashes, hangs, memory hogs and missing cells cost their own part alone
 ours, theirs = "course_lib.classroom.autograding", "nbgrader.preprocessors"
 c.Autograde.sanitize_preprocessors = [

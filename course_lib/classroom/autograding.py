@@ -40,8 +40,8 @@ class PatientExecute(Execute):
     """nbgrader's Execute, for strangers' code."""
 
     memory_gb = Float(4.0, help="Memory that a kernel may take, in GB (Linux); 0 is no limit.").tag(config=True)
-    seconds_for_all = Integer(900, help="Seconds for a whole notebook; what is left then is not run.").tag(config=True)
-    seconds_to_answer = Integer(10, help="Seconds after a timeout until the kernel is given up.").tag(config=True)
+    seconds_for_all = Integer(1800, help="Seconds for a whole notebook; what is left then is not run.").tag(config=True)
+    seconds_to_answer = Integer(30, help="Seconds after a timeout until the kernel is given up.").tag(config=True)
 
     def preprocess(self, nb, resources, km=None):
         self.skipped: set[int] = set()  # the cells that the kernel died or hung in

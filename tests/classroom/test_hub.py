@@ -1,6 +1,6 @@
 """A class on a server: learners log in to JupyterHub, run lesson 00, and hand homework 1 in; the instructor grades it.
 
-Two learners in `make test`; COURSE_HUB=8 is the trial that docs/teaching.md tells about (`-s` prints what it measured).
+Two learners; COURSE_HUB=8 is the trial that docs/teaching.md tells about (`-s` prints what it measured).
 """
 
 import json
@@ -29,7 +29,7 @@ from course_lib.classroom.catch_up import catch_up
 from course_lib.classroom.grading import marks, release
 from course_lib.classroom.workspace import LESSONS, ROOT, WorkspaceError, learners_version, lesson_names
 
-pytestmark = [pytest.mark.classroom, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 
 COURSE_ID, HOMEWORK, LESSON = "from-prompt-to-response", "hw1_input_processing", "00_prompt_to_response.ipynb"
 NOTEBOOK = f"homework/{HOMEWORK}/{HOMEWORK}.ipynb"

@@ -22,7 +22,7 @@ def execute(path: Path) -> None:
     """Run one notebook top to bottom in its own folder, and keep its outputs. An error in a cell stops here."""
     notebook = nbformat.read(path, as_version=4)
     before = {cell.source: cell.get("outputs") for cell in notebook.cells}
-    settings = dict(timeout=300, record_timing=False, coalesce_streams=True)
+    settings = dict(timeout=900, record_timing=False, coalesce_streams=True)
     NotebookClient(notebook, resources={"metadata": {"path": path.parent}}, **settings).execute()
     for cell in notebook.cells:
         if "nbval-ignore-output" in cell.metadata.get("tags", []):

@@ -116,11 +116,12 @@ try:
 except OSError as error:
     print("network:", error.strerror)
 path = pathlib.Path(sys.argv[1])
-NotebookClient(nbformat.read(path, 4), timeout=300, resources={"metadata": {"path": path.parent}}).execute()
+NotebookClient(nbformat.read(path, 4), timeout=900, resources={"metadata": {"path": path.parent}}).execute()
 print("ran to its end")
 """
 
 
+@pytest.mark.slow  # nbval runs it too
 def test_lesson_00_runs_with_the_network_cut_off():
     """In a network namespace of its own, where nothing but loopback exists."""
     unshare = shutil.which("unshare")

@@ -142,7 +142,7 @@ assert show(figure, "A line that rises, then falls.") is None
 assert plt.get_fignums() == []
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+    NotebookClient(notebook, kernel_name="python3", timeout=900).execute()
     (output,) = notebook.cells[0].outputs  # one, not a second copy from the inline backend
     assert output.data["text/plain"] == "A line that rises, then falls."
     assert output.metadata["image/png"] == {"alt": "A line that rises, then falls.", "width": 480}
