@@ -36,7 +36,7 @@ from course_lib.prediction.sampling import draw
 from course_lib.pretrained.checkpoints import neighbours_to_halves
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.transformer_block.linear import linear
-from course_lib.visuals.style import MUTED, PHASES
+from course_lib.visuals.style import PHASES, on_ground
 
 
 @dataclass(frozen=True)
@@ -288,11 +288,11 @@ class Assembly:
         for name, does, lesson, whose, why in self.rows():
             phase = PHASES[_phase(lesson)]
             own = whose == "yours"
-            look = f"background: {phase.strong}; color: white" if own else f"color: {MUTED}"
+            look = on_ground(phase.strong) if own else ""
             body.append(
                 f'<tr><td style="{cell}; border-left: 5px solid {phase.strong}"><code>{name}</code></td>'
                 f'<td style="{cell}">{escape(does)}</td><td style="{cell}">{lesson}</td>'
-                f'<td style="{cell}"><span style="{look}; padding: 1px 6px">{"✓ " if own else ""}{whose}</span>'
+                f'<td style="{cell}"><span style="padding: 1px 6px; {look}">{"✓ " if own else ""}{whose}</span>'
                 f"{' ' + escape(why) if why else ''}</td></tr>"
             )
         head = "".join(f'<th style="{cell}">{name}</th>' for name in ("piece", "what it does", "lesson", "whose"))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from html import escape
 
+from course_lib.visuals.style import on_ground
+
 VERDICTS = ("holds", "holds, but…", "does not hold")
 _COLOURS = dict(zip(VERDICTS, ("#1b7f3b", "#9a6700", "#b3261e"), strict=True))
 
@@ -23,7 +25,7 @@ class Verdict:
         return (
             f'<div style="border-left: 6px solid {colour}; padding: 4px 14px; max-width: 46em">'
             f"<div>Claim: “{escape(self.claim)}”</div>"
-            f'<div><b style="color: {colour}">{self.verdict}</b></div>'
+            f'<div><b style="{on_ground(colour)}; padding: 1px 6px">{self.verdict}</b></div>'
             f"<div>{escape(self.because)}</div></div>"
         )
 

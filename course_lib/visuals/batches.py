@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from course_lib.input_processing.batching import document_numbers, keep_last, pack, pad
 from course_lib.visuals.figures import SHADE, WIDTH
 from course_lib.visuals.labels import axis_label, prose, shortened, visible
-from course_lib.visuals.style import INK, LINE, MUTED, PAPER, PHASES, course_style
+from course_lib.visuals.style import INK, LINE, MUTED, PAPER, PHASES, course_style, on_ground
 from course_lib.visuals.words import percent
 
 WAYS = {
@@ -146,10 +146,10 @@ def _cell_html(token: str, document: int, end: bool) -> str:
     box = "padding: 3px 5px; text-align: center; white-space: pre; "
     if document < 0:
         hatch = f"repeating-linear-gradient(45deg, {SHADE} 0 5px, {LINE} 5px 6px)"
-        return f'<td style="{box}background: {hatch}; color: {MUTED}">pad</td>'
+        return f'<td style="{box}background: {hatch}; color: {INK}">pad</td>'
     if end:
-        return f'<td style="{box}background: {GREEN.strong}; color: {PAPER}">end</td>'
-    return f'<td style="{box}background: {DOCUMENTS[document % 2]}; color: #000000">{escape(visible(token, 12))}</td>'
+        return f'<td style="{box}{on_ground(GREEN.strong)}">end</td>'
+    return f'<td style="{box}{on_ground(DOCUMENTS[document % 2])}">{escape(visible(token, 12))}</td>'
 
 
 # ---- as figures ---------------------------------------------------------------------------------

@@ -277,7 +277,7 @@ def chain_playground(depth: int = 64, scale: float = 1.0):
 
     def redraw(_=None) -> None:
         try:
-            chain = Chain(round(layers.value), round(scales.value, 2), residual.value, norm.value)
+            chain = Chain(round(layers.value), scales.value, residual.value, norm.value)
         except ValueError as error:
             said.value, picture.value = complaint(error), ""
             return

@@ -15,7 +15,18 @@ from matplotlib.patches import Patch
 
 from course_lib.visuals.figures import WIDTH, as_array, same_length
 from course_lib.visuals.labels import axis_label, prose, visible
-from course_lib.visuals.style import INK, LINE, MUTED, PAPER, PHASES, course_style, diverging, sequential, text_on
+from course_lib.visuals.style import (
+    INK,
+    LINE,
+    MUTED,
+    PAPER,
+    PHASES,
+    course_style,
+    diverging,
+    on_ground,
+    sequential,
+    text_on,
+)
 
 RED, BLUE = PHASES[2], PHASES[3]
 LOOKS = (
@@ -176,8 +187,8 @@ def firing_html(state: Firing) -> str:
     for token, value in zip(state.tokens, state.activations, strict=True):
         r, g, b, _ = (round(255 * c) for c in colours(0.5 + 0.5 * value / most))
         ground = f"#{r:02x}{g:02x}{b:02x}"
-        box = f"background: {ground}; color: {text_on(ground)}; border: 1px solid {LINE}; border-radius: 4px"
-        number = f'<span style="font-size: 11px; color: {MUTED}">{value:+.2f}</span>'
+        box = f"{on_ground(ground)}; border: 1px solid {LINE}; border-radius: 4px"
+        number = f'<span style="font-size: 11px">{value:+.2f}</span>'
         cells.append(
             f'<span role="listitem" style="display: inline-block; text-align: center; margin: 2px">'
             f'<span style="{box}; padding: 2px 5px; white-space: pre">{escape(visible(token))}</span>'

@@ -237,7 +237,7 @@ def sampling_lab(llm, prompt: str, max_new_tokens: int = 12):
     off = ipywidgets.HTML("Off: penalty 1, temperature 1, top-k 0, top-p 1, min-p 0.")
 
     def settings() -> dict:
-        penalty, temperature, top_k, top_p, min_p = (round(slider.value, 2) for slider in sliders)
+        penalty, temperature, top_k, top_p, min_p = (slider.value for slider in sliders)
         return dict(
             repetition_penalty=penalty,
             temperature=temperature,

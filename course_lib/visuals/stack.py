@@ -27,7 +27,7 @@ from course_lib.pretrained.model_shape import (
 )
 from course_lib.visuals.figures import WIDTH
 from course_lib.visuals.labels import prose, text_inches
-from course_lib.visuals.style import INK, LINE, MUTED, PAPER, PHASES, course_style, text_on
+from course_lib.visuals.style import INK, LINE, MUTED, PAPER, PHASES, course_style, on_ground, text_on
 from course_lib.visuals.words import percent, size_in_words
 
 RED = PHASES[2]
@@ -369,7 +369,7 @@ def builder_html(built: Built) -> str:
     """A table of what follows from the sizes, above a bar of where the parameters are."""
     cell = f"padding: 2px 14px 2px 0; border-bottom: 1px solid {LINE}; text-align: left"
     rows = "".join(
-        f'<tr><th scope="row" style="{cell}; font-weight: 400; color: {MUTED}">{escape(name)}</th>'
+        f'<tr><th scope="row" style="{cell}; font-weight: 400">{escape(name)}</th>'
         f'<td style="{cell}; font-weight: 600">{escape(value)}</td></tr>'
         for name, value in rows_of(built)
     )
@@ -378,11 +378,11 @@ def builder_html(built: Built) -> str:
         colour, share = TONES.get(part, MUTED), n / built.total
         text = percent(share) if share > 0.09 else ""
         pieces.append(
-            f'<span style="flex: {share:.5f} 0 0; min-width: 1px; background: {colour}; color: {text_on(colour)}; '
+            f'<span style="flex: {share:.5f} 0 0; min-width: 1px; {on_ground(colour)}; '
             f'padding: 5px 0; text-align: center; overflow: hidden">{text}</span>'
         )
         keys.append(
-            f'<span style="white-space: nowrap"><span style="background: {colour}">&emsp;</span> '
+            f'<span style="white-space: nowrap"><span style="background: {colour}; border: 1px solid">&emsp;</span> '
             f"{escape(part)} {percent(share)}</span>"
         )
     bar = (

@@ -152,6 +152,14 @@ def text_on(background: str) -> str:
     return max(PAPER, "#000000", key=lambda ink: contrast(ink, background))
 
 
+def on_ground(ground: str) -> str:
+    """CSS for text on a '#rrggbb' ground of its own, which reads in a light theme and in a dark one.
+
+    All other text in HTML goes without a color: it takes the theme's.
+    """
+    return f"background: {ground}; color: {text_on(ground)}"
+
+
 def png(figure) -> bytes:
     """The figure as PNG, twice as sharp as it is shown; equal figures give equal bytes."""
     from PIL import Image

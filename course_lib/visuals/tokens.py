@@ -21,7 +21,7 @@ from course_lib.visuals.figures import (
     write_heading,
 )
 from course_lib.visuals.labels import prose
-from course_lib.visuals.style import INK, MUTED, PAPER, PHASES, course_style, sequential, text_on
+from course_lib.visuals.style import INK, MUTED, PAPER, PHASES, course_style, on_ground, sequential, text_on
 
 LONGEST_SHOWN = 300  # tokens in each vocabulary: more are a wall, and slow to show
 TINTS = (PHASES[1].pale, PAPER, "#c4e6d6")  # neighbours differ; borders and ids tell tokens apart without colour
@@ -65,7 +65,7 @@ def comparison_html(text: str, tokenizers: Mapping[str, Tokenizer]) -> str:
         more = f"<p>The first {LONGEST_SHOWN} of {len(ids):,} tokens are shown.</p>" if len(ids) > LONGEST_SHOWN else ""
         list_ = f'<div role="list" aria-label="tokens of {escape(name)}" style="{_ROW}">{chips}</div>'
         rows.append(f'<div style="margin: 10px 0">{heading}{list_}{more}</div>')
-    return f'<div style="color: {INK}; line-height: 1.35">{"".join(rows)}</div>'
+    return f'<div style="line-height: 1.35">{"".join(rows)}</div>'
 
 
 _ROW = "display: flex; flex-wrap: wrap; gap: 4px 3px; margin-top: 3px"
@@ -88,10 +88,10 @@ def _plural(n: int, word: str) -> str:
 
 def _chip(label: str, id: int, place: int) -> str:
     box = (
-        f"background: {TINTS[place % len(TINTS)]}; border: 1px solid {PHASES[1].strong}; border-radius: 4px; "
+        f"{on_ground(TINTS[place % len(TINTS)])}; border: 1px solid {PHASES[1].strong}; border-radius: 4px; "
         "padding: 1px 4px; white-space: pre; font-family: monospace"
     )
-    number = f'<span style="font-size: 75%; color: {MUTED}">{id}</span>'
+    number = f'<span style="font-size: 75%">{id}</span>'
     token = f'<span style="{box}">{escape(label)}</span><br>{number}'
     return f'<span role="listitem" style="text-align: center">{token}</span>'
 

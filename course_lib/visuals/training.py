@@ -322,9 +322,7 @@ def valley_playground(descent: Descent):
 
     def redraw(_=None) -> None:
         try:
-            now = Descent(
-                method.value, 10 ** round(power_of_ten.value, 2), round(beta.value, 2), turn.value, rates.value
-            )
+            now = Descent(method.value, 10**power_of_ten.value, beta.value, turn.value, rates.value)
         except ValueError as error:
             words.value, picture.value = complaint(error), ""
             return

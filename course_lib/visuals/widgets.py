@@ -11,6 +11,7 @@ from html import escape
 from typing import Any
 
 import ipywidgets
+from traitlets import validate
 
 from course_lib.visuals.playground import LiveBars, Reshaped, how_does_it_go_on, in_words, reshape, summary
 
@@ -27,7 +28,7 @@ def sampling_playground(llm, prompt: str, max_new_tokens: int = 8) -> ipywidgets
     )
 
     def settings() -> dict[str, float]:
-        temperature, top_p = (round(slider.value, 2) for slider in sliders)  # 0.15, not 0.15000000000000002
+        temperature, top_p = (slider.value for slider in sliders)
         return {"temperature": temperature, "top_p": top_p}
 
     def look(logits, ids, settings):
@@ -117,16 +118,26 @@ LABELS = {"description_width": "6.5em"}
 
 
 def labelled_slider(name: str, lowest: float, highest: float, value: float, step: float = 0.05):
-    """A slider, and the row to show: a number field with the name, and the slider beside it.
+    """A number field, and the row to show: the field with the name, and a slider beside it.
 
-    ipywidgets gives a slider's handle no accessible name; a number field's label is a real one. The browser keeps the
-    two together, so it is enough to observe the slider.
+    ipywidgets gives a slider's handle no accessible name; a number field's label is a real one. The field follows the
+    slider, and is what to read and to observe: the slider says 17.999999999999996 where it stands at 18.
     """
     settings = dict(value=value, min=lowest, max=highest, step=step)
-    number = ipywidgets.BoundedFloatText(**settings, description=name, style=LABELS, layout={"width": "12em"})
+    number = _Field(**settings, description=name, style=LABELS, layout={"width": "13em"})
     slider = ipywidgets.FloatSlider(**settings, readout=False, layout={"width": "20em"})
-    ipywidgets.jslink((number, "value"), (slider, "value"))
-    return slider, ipywidgets.HBox([number, slider])
+    # here and not in the browser (jslink), where the field would get the slider's own number
+    ipywidgets.link((slider, "value"), (number, "value"))
+    return number, ipywidgets.HBox([number, slider])
+
+
+class _Field(ipywidgets.BoundedFloatText):
+    """A number with no more decimals than its step."""
+
+    @validate("value")
+    def _validate_value(self, proposal) -> float:
+        decimals = len(f"{self.step:g}".partition(".")[2])
+        return round(super()._validate_value(proposal), decimals)
 
 
 def _read(llm, prompt: str):

@@ -239,6 +239,8 @@ class Lesson:
         cell.evaluate(WATCH)
         self.page.keyboard.press(key)
         self.page.wait_for_function("window.took", timeout=10_000)
+        numbers = cell.locator("input[type=number]").evaluate_all("fields => fields.map(field => field.value)")
+        assert all(len(number) <= 6 for number in numbers), f"more digits than a slider's steps have: {numbers}"
         return self.page.evaluate("window.took")
 
     def seen(self, cell) -> Seen:

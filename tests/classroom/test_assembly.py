@@ -6,6 +6,7 @@ import linecache
 import nbformat
 import pytest
 import torch
+from visuals.themes import faint
 
 from course_lib.classroom import assembly, my_llm
 from course_lib.classroom.assembly import PIECES, assemble
@@ -118,7 +119,8 @@ def test_one_that_is_wrong_is_left_out_and_the_table_says_why(smollm2, written, 
         "yours does not pass its check any more: eps is added after the root: it belongs under it, to the mean square"
     )
     assert why(made) == {"rms_norm": said}
-    assert said in repr(made) and "eps is added after the root" in made._repr_html_()
+    html = made._repr_html_()
+    assert said in repr(made) and "eps is added after the root" in html and faint(html) == []
     assert_runs(made, smollm2)
 
 

@@ -1,14 +1,21 @@
 """A verdict says the same as a box and as text, and is one of three."""
 
 import pytest
+from visuals.themes import faint
 
 from course_lib.classroom import verdict
+from course_lib.classroom.claims import VERDICTS
 
 
 def test_the_box_and_the_text_say_the_same():
     one = verdict("1 < 2", "holds, but…", "2 − 1 = 1 & no more")
     assert repr(one).splitlines() == ["Claim:   “1 < 2”", "Verdict: holds, but…", "Because: 2 − 1 = 1 & no more"]
     assert all(piece in one._repr_html_() for piece in ("“1 &lt; 2”", "holds, but…", "2 − 1 = 1 &amp; no more"))
+
+
+@pytest.mark.parametrize("said", VERDICTS)
+def test_the_box_reads_in_both_themes(said):
+    assert faint(verdict("1 < 2", said, "2 − 1 = 1")._repr_html_()) == []
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+from base64 import b64decode
+from io import BytesIO
 
 import nbformat
 import pytest
+from PIL import Image
+from visuals.themes import faint
 
 from notebooks import execute
 
@@ -58,6 +62,16 @@ def test_every_picture_has_a_text_equivalent(lesson):
                 assert len(alt) > 30 and "".join(data["text/plain"]).strip()
             html = "".join(data.get("text/html", ""))
             assert html.count("<img") == html.count('<img alt="') and 'alt=""' not in html
+
+
+def test_what_is_shown_reads_in_both_themes(lesson):
+    for cell in code(lesson):
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            assert faint("".join(data.get("text/html", ""))) == []
+            if "image/png" in data:
+                picture = Image.open(BytesIO(b64decode(data["image/png"])))
+                assert "A" not in picture.mode and "transparency" not in picture.info, "it stands on the theme's ground"
 
 
 def test_no_picture_comes_from_elsewhere(lesson):

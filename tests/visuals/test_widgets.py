@@ -47,7 +47,7 @@ class FakeLLM:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.floats(0.05, 2), st.floats(0.05, 1), st.integers(2, 40), st.integers(0, 10**6))
+@given(st.floats(0.05, 2), st.integers(1, 20).map(lambda n: n / 20), st.integers(2, 40), st.integers(0, 10**6))
 def test_the_numbers_are_those_of_pytorch(temperature, top_p, n, seed):
     logits = torch.randn(n, generator=torch.Generator().manual_seed(seed)) * 3
     seen = state(temperature, top_p, logits)
@@ -143,6 +143,22 @@ def test_a_figure_from_a_prompt():
 
 
 # ---- the widget ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [0.01, 0.02, 0.05, 0.25, 1, 10, 64, 1024])
+def test_a_number_beside_a_slider_has_the_digits_of_its_steps(step):
+    number, row = widgets.labelled_slider("temperature", -1, 256 * step, value=0, step=step)
+    for k in range(257):
+        row.children[1].value = k * step  # three times 0.05 is 0.15000000000000002
+        assert number.value == round(k * step, 2) and len(str(number.value).removesuffix(".0")) <= 6
+
+
+def test_a_number_that_is_typed_moves_the_slider_and_keeps_the_digits_of_its_steps():
+    number, row = widgets.labelled_slider("temperature", 0, 2, value=1, step=0.05)
+    number.value = 0.123
+    assert number.value == 0.12 and row.children[1].value == pytest.approx(0.12)
+    number.value = 9
+    assert number.value == 2 and row.children[1].value == pytest.approx(2)
 
 
 @pytest.fixture
