@@ -1,9 +1,13 @@
 """What lessons call: `check`, `hint` and `progress` for exercises, `grade` for graded cells, `verdict` for claims.
 
-`start` is the learner's start page.
+`start` is the learner's start page. In the workspace, `from my_llm import …` works from here on.
 """
 
+from course_lib.classroom.location import find_my_llm, workspace_folder
+
 __all__ = ["check", "grade", "hint", "progress", "start", "verdict"]
+
+find_my_llm(workspace_folder())
 
 
 def __getattr__(name):

@@ -5,6 +5,7 @@ its check and gets along with the real model's sizes; else the library's version
 `check` holds answers against. The assembly then reads, answers and writes as `llm` does, and shows whose is what.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from time import monotonic
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -316,26 +317,29 @@ def assemble(llm: LLM, file: Path | None = None) -> Assembly:
     not pass, crashes, loops for ever or is too slow is left out, and the table says why.
     """
     folder = workspace_folder()
-    theirs, trouble = _load(file or (folder / my_llm.FILE if folder else None))
+    theirs, needs, trouble = _load(file or (folder / my_llm.FILE if folder else None))
     choices = []
     for piece in PIECES:
         function, oracle = theirs.get(piece.name), exercises()[piece.name].oracle
         why = _fails_its_check(piece.name, function) if function is not None else ""
+        if why and piece.name in needs:
+            why = f"yours needs `{needs[piece.name]}`, which no longer works: run its check again"
         choices.append(
             Choice(piece, oracle if function is None or why else function, function is not None and not why, why)
         )
     return Assembly(llm, [*_rehearsed(llm, choices)], trouble)
 
 
-def _load(file: Path | None) -> tuple[dict[str, Any], str]:
-    """What stands in the learner's file, and, where it does not load, a sentence."""
+def _load(file: Path | None) -> tuple[dict[str, Any], dict[str, str], str]:
+    """What stands in the learner's file; the functions whose imports fail; and, where it does not load, a sentence."""
     if file is None or not file.exists():
-        return {}, ""
-    module = ModuleType("my_llm")
+        return {}, {}, ""
     try:
-        code = compile(file.read_bytes(), str(file), "exec")
-        guard.call(exec, (code, vars(module)), my_llm.SECONDS, guard.Sink())
-        return {name: value for name, value in vars(module).items() if _is_own(value, module)}, ""
+        text, needs = file.read_bytes().decode("utf-8-sig"), {}
+        with contextlib.suppress(my_llm.CannotKeep, SyntaxError, ValueError):  # then it has to load as it is
+            text, needs = my_llm.loadable(text), my_llm.needing(text)
+        scope = my_llm.load(text, str(file))
+        return {name: value for name, value in scope.items() if _is_own(value, scope)}, needs, ""
     except SyntaxError as error:
         why = f"line {error.lineno} is not Python ({error.msg})" if error.lineno else f"{error.msg}"
     except ValueError as error:
@@ -346,13 +350,12 @@ def _load(file: Path | None) -> tuple[dict[str, Any], str]:
         why = wrong.sentence
     except NotDone:
         why = "something in it raises NotImplementedError"
-    return {}, f"{file.name} does not load, so nothing of it is used: {why}."
+    return {}, {}, f"{file.name} does not load, so nothing of it is used: {why}."
 
 
-def _is_own(value: Any, module: ModuleType) -> bool:
+def _is_own(value: Any, scope: dict[str, Any]) -> bool:
     """Whether it was made in the file: what a kept function imports from elsewhere is not the learner's."""
-    scope = getattr(inspect.unwrap(value), "__globals__", None) if callable(value) else vars(module)
-    return scope is vars(module)
+    return not callable(value) or getattr(inspect.unwrap(value), "__globals__", None) is scope
 
 
 def _fails_its_check(name: str, function: Callable) -> str:

@@ -1,6 +1,9 @@
 """Where the learner's work is kept."""
 
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -9,11 +12,47 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def workspace_folder() -> Path | None:
     """The folder of the learner's copy: `COURSE_WORKSPACE`, else the `workspace/` that we run in, else None.
 
-    None means that nothing is stored: the solved lessons in `notebooks/`, a grader and the tests leave no trace in
-    a learner's work.
+    A notebook runs where it was started as much as where it is now: a `%cd` takes nobody's work away. None means that
+    nothing is stored: the solved lessons in `notebooks/`, a grader and the tests leave no trace in a learner's work.
     """
     if named := os.environ.get("COURSE_WORKSPACE"):
         return Path(named).expanduser().resolve()
     workspace = REPOSITORY / "workspace"
-    here = Path.cwd().resolve()
-    return workspace if workspace in (here, *here.parents) else None
+    return workspace if _we_run_in(workspace) else None
+
+
+def nothing_is_kept() -> list[str]:
+    """Why, and what to do, for a person outside of the workspace: a sentence, or none where this is as it should be."""
+    graded = os.environ.get("NBGRADER_EXECUTION") == "autograde"
+    if _shell() is None or graded or _we_run_in(REPOSITORY / "notebooks"):
+        return []
+    *_, started = _here()
+    return [
+        f"Nothing is kept of it: this runs in {started}, which is outside of the course's workspace. "
+        f"Open your copy of the lesson in {REPOSITORY / 'workspace'}, and run the check again there."
+    ]
+
+
+def find_my_llm(workspace: Path | None) -> None:
+    """Let every notebook of the workspace import my_llm: those in a phase's folder do not stand beside it."""
+    if workspace is not None and str(workspace) not in sys.path:
+        sys.path.append(str(workspace))  # last: what stands there hides no module of anybody's
+
+
+def _we_run_in(folder: Path) -> bool:
+    return any(here.is_relative_to(folder.resolve()) for here in _here())
+
+
+def _here() -> Iterator[Path]:
+    """Where we are, and where the notebook was started."""
+    with contextlib.suppress(FileNotFoundError):  # a folder that somebody has deleted meanwhile
+        yield Path.cwd().resolve()
+    if shell := _shell():
+        yield Path(shell.starting_dir).resolve()
+        if notebook := shell.user_ns.get("__vsc_ipynb_file__"):  # VS Code may start it elsewhere
+            yield Path(notebook).resolve().parent
+
+
+def _shell():
+    """IPython's, where a person's cells run; None in a script and in the tests."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None

@@ -7,10 +7,15 @@ writes outside of them stays as it is.
 Imports stand together at the top. But a name may be an import in one lesson and the learner's own function in another:
 lesson 06 imports the library's `causal_mask`, which lesson 05 has the learner write, with other arguments. In the file
 such a name is the learner's function, and whatever was written with the import does the import inside of itself.
+
+What a newer version of the course no longer has must not take the rest along: an import of it may fail, the file loads
+all the same, and the functions that need it stay in it and are named.
 """
 
 import ast
 import builtins
+import contextlib
+import importlib.util
 import inspect
 import math
 import re
@@ -20,14 +25,15 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from course_lib.classroom.exercise import Exercise, NotDone, Wrong
 from course_lib.classroom.exercises import exercises
-from course_lib.classroom.files import write_atomically
+from course_lib.classroom.files import locked, write_atomically
 from course_lib.classroom.guard import Sink, call
-from course_lib.classroom.location import workspace_folder
+from course_lib.classroom.location import nothing_is_kept, workspace_folder
 
 FILE = "my_llm.py"
 HEADER = '''"""My own LLM: the functions that I wrote in this course, each kept when its check passed.
@@ -37,6 +43,11 @@ The parts between the markers are rewritten when a newer version passes; what st
 '''
 OPENING = re.compile(r"^# >>> (\S+).*$")
 IMPORTS = "imports"
+GAP = None  # the name of the empty lines that we put between two sections
+LOST = """try:
+    {line}
+except ImportError:  # no longer there: what needs it has to pass its check again
+    class {name}: ..."""
 SECONDS = 8.0
 
 
@@ -60,25 +71,46 @@ def keep(exercise: Exercise, function: Callable) -> list[str]:
     """
     folder = workspace_folder()
     if folder is None:
-        return []
-    file = folder / FILE
+        return nothing_is_kept()
+    file, sentences = folder / FILE, []
     try:
-        old = file.read_bytes().decode("utf-8") if file.exists() else HEADER
         parts = collect(function)
-        new, sentences = merge(old, exercise, parts)
-        _try_out(new, exercise, parts)
-        if new != old or not file.exists():
-            write_atomically(file, new)
-            sentences.insert(0, f"It is kept in {FILE}.")
-        return sentences
+        while True:
+            old = _read(file)
+            new, sentences = merge(HEADER if old is None else old, exercise, parts)
+            _try_out(new, exercise, parts)
+            if new == old:
+                return sentences
+            with locked(folder):  # for a moment only: the trial takes seconds
+                if _read(file) != old:
+                    continue  # another kernel has kept something meanwhile: with that, once more
+                write_atomically(file, new)
+            _import_anew(file)
+            return [f"It is kept in {FILE}.", *sentences]
     except CannotKeep as error:
-        return [f"It is not kept in {FILE}: {error}."]
-    except SyntaxError:
-        return [f"It is not kept in {FILE}: a part of it is not Python any more. Mend it, or delete that part."]
+        return [f"It is not kept in {FILE}: {error}.", *sentences]
     except UnicodeDecodeError:
         return [f"It is not kept: {FILE} is not UTF-8 text. Save it as UTF-8, or move it away."]
+    except (SyntaxError, ValueError):  # a null byte is a ValueError in Python 3.11
+        return [f"It is not kept in {FILE}: a part of it is not Python any more. Mend it, or delete that part."]
     except OSError as error:
         return [f"It is not kept in {FILE}: {error.strerror}."]
+
+
+def _read(file: Path) -> str | None:
+    """The text, its line ends as they are, without an editor's byte-order mark; None where there is no file."""
+    return file.read_bytes().decode("utf-8-sig") if file.exists() else None
+
+
+def _import_anew(file: Path) -> None:
+    """So that a notebook that imports from the file, or has done so, gets what has just been kept."""
+    importlib.invalidate_caches()
+    # what was compiled less than a second ago, from as many bytes, would be taken for the new file's
+    Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+    module = sys.modules.get("my_llm")
+    if module is not None and Path(module.__file__ or "").resolve() == file.resolve():
+        with contextlib.suppress(Wrong, NotDone):  # it has just been tried out
+            call(importlib.reload, (module,), SECONDS, Sink())
 
 
 def collect(function: Callable) -> Parts:
@@ -96,7 +128,7 @@ def collect(function: Callable) -> Parts:
 
 def _add_definition(name: str, thing: Any, parts: Parts) -> None:
     try:
-        source = textwrap.dedent(inspect.getsource(thing)).rstrip() + "\n"
+        source = textwrap.dedent(inspect.getsource(thing)).replace("\r\n", "\n").rstrip() + "\n"
         tree = ast.parse(source)
     except (OSError, TypeError, SyntaxError):
         parts.missing.append(name)
@@ -124,7 +156,7 @@ def _globals(source: str) -> Iterator[str]:
 
 
 def _add(name: str, value: Any, home: str, parts: Parts) -> None:
-    if getattr(builtins, name, None) is value:
+    if getattr(builtins, name, None) is value or getattr(value, "__module__", None) == "my_llm":
         return
     if line := _import_line(name, value, home):
         parts.imports[name] = line
@@ -172,11 +204,14 @@ def _import_line(name: str, value: Any, home: str) -> str:
 def merge(old: str, exercise: Exercise, parts: Parts) -> tuple[str, list[str]]:
     """The text of the file with a function's section, and those of what it needs, written anew.
 
+    What is written gets the line ends of the file's first line; what is not touched keeps its own.
+
     Raises:
         CannotKeep: a marker has been lost.
         SyntaxError: a section is not Python.
     """
-    pieces = _split(old)
+    before = {name: text for name, text in _split(old) if name}
+    pieces = [(name, text.replace("\r\n", "\n") if name else text) for name, text in _split(old)]
     kept = {name: text for name, text in pieces if name}
     lines, sentences, changed, written = _lines(kept.get(IMPORTS, "")), [], [], set()
     stays = [_body(text) for name, text in kept.items() if name not in (IMPORTS, *parts.definitions)]
@@ -202,8 +237,8 @@ def merge(old: str, exercise: Exercise, parts: Parts) -> tuple[str, list[str]]:
             pieces[at] = (name, text)
         else:
             place = len(pieces) if place is None else place
-            pieces[place:place] = [(name, text), ("", "\n")] if place < len(pieces) else [("", "\n\n"), (name, text)]
-            if place and pieces[place][0] == "":
+            pieces[place:place] = [(name, text), (GAP, "\n")] if place < len(pieces) else [(GAP, "\n\n"), (name, text)]
+            if place and not pieces[place][0]:
                 place += 1
         written.add(name)
     now_mine = {name: line for name, line in lines.items() if name in parts.definitions}
@@ -213,11 +248,89 @@ def merge(old: str, exercise: Exercise, parts: Parts) -> tuple[str, list[str]]:
     needed = set().union(*used.values()) - sections.keys()
     imports = {name: line for name, line in (parts.imports | lines).items() if name in needed}
     pieces = _with_imports(pieces, imports)
+    end = "\r\n" if old.split("\n", 1)[0].endswith("\r") else "\n"
+    for at, (name, text) in enumerate(pieces):
+        if name in kept and text == kept[name]:
+            pieces[at] = (name, before[name])
+        elif name != "":
+            pieces[at] = (name, text.replace("\n", end))
+    new = "".join(text for _, text in pieces)
     for name in changed:
         others = [other for other in sections if name in used[other] and other not in parts.definitions]
         if others:
             sentences.append(f"{name} has changed, and {', '.join(others)} uses it too: run its check again.")
-    return "".join(text for _, text in pieces), sentences
+    return new, sentences + _stay_but_fail(needing(new))
+
+
+def _stay_but_fail(needs: dict[str, str]) -> list[str]:
+    sentences = []
+    for line in dict.fromkeys(needs.values()):
+        names = [name for name in needs if needs[name] == line]
+        stay, need, their = ("stays", "needs", "its check") if len(names) == 1 else ("stay", "need", "their checks")
+        sentences.append(
+            f"{', '.join(names)} {stay} in {FILE}, but {need} `{line}`, which no longer works: run {their} again."
+        )
+    return sentences
+
+
+def needing(text: str) -> dict[str, str]:
+    """The kept functions that an import fails: the line that fails, their own or that of a function they call.
+
+    Raises:
+        CannotKeep: a marker has been lost.
+        SyntaxError: a section is not Python.
+    """
+    bodies = {name: _body(section) for name, section in _split(text) if name}
+    at_the_top = _lines(bodies.pop(IMPORTS, ""))
+    used = {name: set(_globals(body)) for name, body in bodies.items()}
+    lines = {
+        name: [line for other, line in at_the_top.items() if other in used[name]]
+        + [line for line in _lines(body).values() if "course_lib" in line]
+        for name, body in bodies.items()
+    }
+    failing = _failing({line for each in lines.values() for line in each})
+    needs = {name: line for name, each in lines.items() for line in each if line in failing}
+    while more := {name: needs[other] for name in bodies.keys() - needs for other in used[name] & needs.keys()}:
+        needs |= more
+    return {name: needs[name] for name in bodies if name in needs}
+
+
+def loadable(text: str) -> str:
+    """The text as it is kept from now on: one that loads though the course no longer has what it imports.
+
+    Raises:
+        CannotKeep: a marker has been lost.
+        SyntaxError: the imports are not Python.
+    """
+    pieces = _split(text)
+    return "".join(text for _, text in _with_imports(pieces, _lines(_body(dict(pieces).get(IMPORTS, "")))))
+
+
+def load(text: str, file: str = FILE) -> dict[str, Any]:
+    """What the file binds. It runs as any code of a learner: it cannot print, leave, or go on for ever.
+
+    Raises:
+        SyntaxError, ValueError: it is not Python.
+        Wrong, NotDone: it does not run to its end.
+    """
+    module = ModuleType("my_llm")
+    call(exec, (compile(text, file, "exec"), vars(module)), SECONDS, Sink())
+    return vars(module)
+
+
+def _failing(lines: set[str]) -> set[str]:
+    """Those of the import lines whose module or name there is no more."""
+
+    def fails(line: str) -> bool:
+        try:
+            exec(line, {})
+        except ImportError:
+            return True
+        return False
+
+    with contextlib.suppress(Wrong, NotDone):  # loading the file will say what else is wrong
+        return call(lambda: {line for line in lines if fails(line)}, (), SECONDS, Sink())
+    return set()
 
 
 def _section_again(section: str, imports: dict[str, str]) -> str:
@@ -278,37 +391,40 @@ def _body(section: str) -> str:
     return "\n".join(section.splitlines()[1:-1]).rstrip()
 
 
-def _lines(imports: str) -> dict[str, str]:
-    """The imports section as name → line."""
+def _lines(source: str) -> dict[str, str]:
+    """The imports in a source, however deep, as name → line."""
     lines = {}
-    for node in ast.parse(imports).body:
-        for alias in node.names:
-            lines[alias.asname or alias.name] = ast.unparse(node)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                lines[alias.asname or alias.name] = ast.unparse(type(node)(**vars(node) | {"names": [alias]}))
     return lines
 
 
-def _with_imports(pieces: list[tuple[str, str]], imports: dict[str, str]) -> list[tuple[str, str]]:
-    ordered = sorted(imports.values(), key=lambda line: (line.startswith("from"), line))
+def _with_imports(pieces: list[tuple[str | None, str]], imports: dict[str, str]) -> list[tuple[str | None, str]]:
+    failing = _failing(set(imports.values()))
+    ordered = [
+        LOST.format(name=name, line=line) if line in failing else line
+        for name, line in sorted(imports.items(), key=lambda item: (item[1].startswith("from"), item[1]))
+    ]
     section = _section(IMPORTS, "what the functions below need", "\n".join(ordered)) if imports else ""
     if any(name == IMPORTS for name, _ in pieces):
         return [(name, section if name == IMPORTS else text) for name, text in pieces]
     if not imports:
         return pieces
     first = next(i for i, (name, _) in enumerate(pieces) if name)
-    return [*pieces[:first], (IMPORTS, section), ("", "\n\n"), *pieces[first:]]
+    return [*pieces[:first], (IMPORTS, section), (GAP, "\n\n"), *pieces[first:]]
 
 
 def _try_out(text: str, exercise: Exercise, parts: Parts) -> None:
     from course_lib.classroom.checking import attempt
 
-    module = ModuleType("my_llm")
     lacks = f" ({', '.join(parts.missing)} cannot be kept)" if parts.missing else ""
     try:
-        code = compile(text, FILE, "exec")
-        call(exec, (code, vars(module)), SECONDS, Sink())
-        wrongs = [wrong for _, wrong, _ in attempt(exercise, vars(module)[exercise.name], secrets.randbits(62))]
-    except SyntaxError as error:
-        raise CannotKeep(f"line {error.lineno} of the file would not be Python") from None
+        wrongs = [wrong for _, wrong, _ in attempt(exercise, load(text)[exercise.name], secrets.randbits(62))]
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise CannotKeep(f"{f'line {line} of ' if line else ''}the file would not be Python") from None
     except Wrong as wrong:
         raise CannotKeep(f"the file would not load on its own, {wrong.sentence}{lacks}") from None
     except (NotDone, KeyError):

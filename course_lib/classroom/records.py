@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from course_lib.classroom.exercises import exercises
-from course_lib.classroom.files import write_atomically
+from course_lib.classroom.files import locked, write_atomically
 from course_lib.classroom.location import workspace_folder
 
+FILE = "progress.json"
 HOMEWORK_NAMES = {
     "hw1": "homework: input processing",
     "hw2": "homework: the transformer block",
@@ -20,7 +22,7 @@ def progress() -> None:
     """Print the exercises of the course, lesson by lesson, then the homework's: ✓ done, ↷ filled in, ○ open."""
     from course_lib.visuals.journey import LESSON_NAMES
 
-    passed, filled, sentences = _read(workspace_folder())
+    passed, filled, sentences = _known(workspace_folder())
     for sentence in sentences:
         print(sentence)
     known = exercises()
@@ -36,12 +38,12 @@ def progress() -> None:
 
 def done(folder: Path | None) -> set[str]:
     """The names of the exercises that passed: in this session, and as `progress.json` in the folder says."""
-    return _read(folder)[0]
+    return _known(folder)[0]
 
 
 def caught_up(folder: Path | None) -> set[str]:
     """The names of the exercises that `catch-up` filled in."""
-    return _read(folder)[1]
+    return _known(folder)[1]
 
 
 def note(name: str) -> list[str]:
@@ -60,35 +62,54 @@ def _write(more: set[str] = frozenset(), folder: Path | None = None) -> list[str
     if folder is None:
         return []
     try:
-        passed, filled, sentences = _read(folder)
-        kept = {"done": sorted(passed)} | ({"caught_up": sorted(filled | more)} if filled | more else {})
-        write_atomically(folder / "progress.json", json.dumps(kept, indent=1) + "\n")
+        with locked(folder):  # another kernel may note something at this moment
+            kept, sentences = _read(folder)
+            kept["done"] = sorted({*kept.get("done", []), *done_here})
+            if more:
+                kept["caught_up"] = sorted({*kept.get("caught_up", []), *more})
+            write_atomically(folder / FILE, json.dumps(kept, indent=1) + "\n")
         return sentences
     except OSError as error:
-        return [f"That it is done could not be noted in progress.json: {error.strerror}."]
+        return [f"That it is done could not be noted in {FILE}: {error.strerror}."]
 
 
-def _read(folder: Path | None) -> tuple[set[str], set[str], list[str]]:
-    """What is done, what was filled in, and sentences about a damaged file, which is set aside."""
-    file = folder / "progress.json" if folder else None
-    if file is None or not file.exists():
-        return set(done_here), set(), []
+def _known(folder: Path | None) -> tuple[set[str], set[str], list[str]]:
+    """What is done, what was filled in, and sentences where something is wrong with the file."""
     try:
-        kept = json.loads(file.read_text("utf-8"))
-        lists = kept["done"], kept.get("caught_up", [])
-        if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
-            raise ValueError("not lists of names")
-        return done_here | set(lists[0]), set(lists[1]), []
+        kept, sentences = _read(folder) if folder else ({}, [])
     except OSError as error:
-        return set(done_here), set(), [f"progress.json cannot be read: {error.strerror}."]
-    except (ValueError, KeyError, TypeError):
-        aside = _free_name(file)
-        file.replace(aside)
-        return (
-            set(done_here),
-            set(),
-            [f"progress.json was damaged: it is now {aside.name}. Run the checks again, and it is filled anew."],
-        )
+        kept, sentences = {}, [f"{FILE} cannot be read: {error.strerror}."]
+    return done_here | {*kept.get("done", [])}, {*kept.get("caught_up", [])}, sentences
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """The file, whatever version of the course wrote it; a damaged one is set aside, and a sentence says so.
+
+    Raises:
+        OSError: it cannot be read, or not be set aside.
+    """
+    file = folder / FILE
+    try:
+        return _parsed(file), []
+    except ValueError:
+        pass
+    with locked(folder):
+        try:
+            return _parsed(file), []  # another process has set the damaged one aside meanwhile
+        except ValueError:
+            aside = _free_name(file)
+            file.replace(aside)
+    return {}, [f"{FILE} was damaged: it is now {aside.name}. Run the checks again, and it is filled anew."]
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    kept = json.loads(file.read_bytes())  # from bytes, so that a byte-order mark is none of the text
+    lists = [kept.get("done"), kept.get("caught_up", [])] if isinstance(kept, dict) else [None]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+        raise ValueError("not lists of names")
+    return kept
 
 
 def _free_name(file: Path) -> Path:

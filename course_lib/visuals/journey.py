@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from xml.sax.saxutils import escape, quoteattr
 
+import course_lib.classroom  # noqa: F401 - a lesson begins with its map: from there on it can import my_llm
 from course_lib.visuals.style import INK, LINE, MUTED, PAPER, PHASES
 
 WIDTH, HEIGHT = 960, 322

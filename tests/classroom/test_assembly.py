@@ -182,6 +182,23 @@ def test_a_function_that_cannot_be_used_is_left_out(text, name, sentence, assemb
     assert made.write(SENTENCE, 1) == " hill"
 
 
+def test_a_function_whose_import_is_gone_is_named_and_the_rest_is_used(assembled):
+    section = "# >>> {0} (lesson 00)\n{1}\n# <<< {0}\n"
+    text = (
+        section.format("imports", "from course_lib.older import best")
+        + section.format("greedy_choice", "def greedy_choice(logits):\n    return best(logits)")
+        + section.format("look_up", GOOD.strip())
+    )
+    made = assembled(text)
+    assert made.yours == ["look_up"] and made.trouble == ""
+    said = "yours needs `from course_lib.older import best`, which no longer works: run its check again"
+    assert why(made) == {"greedy_choice": said}
+
+
+def test_a_byte_order_mark_is_none_of_the_text(assembled):
+    assert assembled("\ufeff" + GOOD.replace("\n", "\r\n")).yours == ["look_up"]
+
+
 def test_it_draws_and_stops_as_the_library_does(smollm2):
     made = assemble(smollm2)
     settings = dict(temperature=0.8, top_k=50, top_p=0.95, min_p=0.02, repetition_penalty=1.2, seed=3)

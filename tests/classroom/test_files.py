@@ -1,32 +1,13 @@
 """A learner's files: one process at a time, whole or not at all."""
 
 import os
-import threading
 import time
 
 import pytest
+from classroom.together import at_once
 
 from course_lib.classroom import files
 from course_lib.classroom.files import locked, write_atomically
-
-
-def at_once(*works):
-    """Run functions in threads, and raise what one of them raises."""
-    raised = []
-
-    def run(work):
-        try:
-            work()
-        except BaseException as error:
-            raised.append(error)
-
-    threads = [threading.Thread(target=run, args=[work]) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if raised:
-        raise raised[0]
 
 
 def test_what_two_add_at_once_is_all_there(tmp_path):

@@ -1,12 +1,19 @@
 """Passed work is kept, in a file that loads on its own."""
 
+import ast
+import dataclasses
 import linecache
+import os
 import subprocess
 import sys
+import time
+from types import ModuleType
 
 import pytest
+import torch
+from classroom.together import at_once
 
-from course_lib.classroom import check
+from course_lib.classroom import check, files, location, my_llm
 from course_lib.classroom.checking import attempt
 from course_lib.classroom.exercises import exercises
 
@@ -30,6 +37,7 @@ def new_notebook(tmp_path, monkeypatch):
             name = f"<cell {next(count)} of {tmp_path.name}>"
             linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
             exec(compile(source, name, "exec"), scope)
+            return scope
 
         run(PREAMBLE)
         return run
@@ -221,4 +229,151 @@ def test_other_encodings_and_folders_are_said(notebook, kept, capsys):
     kept.mkdir()
     notebook(SIMPLE + "check(greedy_choice)")
     assert "It is not kept in my_llm.py: " in capsys.readouterr().out
-    assert [file.name for file in kept.parent.iterdir() if file.name.startswith(".")] == []
+    assert [file.name for file in kept.parent.iterdir() if file.name.startswith(".")] == [".course"]
+
+
+# ---- two kernels ---------------------------------------------------------------------------------
+
+GELU = "def gelu(x):\n    return x * (1 + torch.erf(x / 2**0.5)) / 2\n"
+
+
+def test_what_another_kernel_keeps_during_the_trial_stays(notebook, kept, monkeypatch):
+    real, other = my_llm._try_out, iter([GELU + "check(gelu)"])
+
+    def slow(*arguments):
+        real(*arguments)
+        for cell in other:
+            notebook(cell)
+
+    monkeypatch.setattr(my_llm, "_try_out", slow)
+    notebook(SIMPLE + "check(greedy_choice)")
+    assert SIMPLE in kept.read_text() and GELU in kept.read_text()
+
+
+def test_two_kernels_that_write_at_once_lose_nothing(new_notebook, kept, monkeypatch):
+    real = files.write_atomically
+    monkeypatch.setattr(my_llm, "write_atomically", lambda *what: (time.sleep(0.005), real(*what)))
+    monkeypatch.setattr(my_llm, "_try_out", lambda *_: None)  # it redirects the output of all threads
+    monkeypatch.setattr(my_llm, "_failing", lambda lines: set())
+    works = []
+    for number in range(8):
+        exercise = dataclasses.replace(exercises()["greedy_choice"], name=f"function_{number}")
+        scope = new_notebook()(f"def {exercise.name}(logits):\n    return {number}")
+        works.append(lambda exercise=exercise, scope=scope: my_llm.keep(exercise, scope[exercise.name]))
+    at_once(*works)
+    assert sorted(ast.literal_eval(kept.read_text().split("return ")[i][0]) for i in range(1, 9)) == list(range(8))
+
+
+# ---- editors, folders, kernels -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_another_editor_changes_nothing_by_saving(mark, end, notebook, kept, capsys):
+    cell = "from math import exp\ndef greedy_choice(logits):\n    return int(logits.argmax()) * int(exp(0))  # mine\n"
+    notebook(cell + "check(greedy_choice)")
+    saved = (mark + kept.read_text().replace("\n", end)).encode()
+    kept.write_bytes(saved)
+    capsys.readouterr()
+    notebook(cell + "check(greedy_choice)")
+    assert kept.read_bytes() == saved and "kept" not in capsys.readouterr().out
+    notebook(cell.replace("mine", "second") + "check(greedy_choice)")
+    notebook(GELU + "check(gelu)")
+    text = kept.read_bytes().decode("utf-8-sig")
+    assert "# second" in text and "# <<< gelu" in text and "not kept" not in capsys.readouterr().out
+    assert text.count("\n") == text.count(end)
+    exec(kept.read_bytes(), alone := {})
+    assert alone["greedy_choice"](torch.tensor([1, 2])) == 1
+
+
+def test_a_function_of_the_file_may_be_used_in_a_phases_folder(notebook, kept, tmp_path, monkeypatch, capsys):
+    (tmp_path / "phase_2").mkdir()
+    monkeypatch.chdir(tmp_path / "phase_2")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    location.find_my_llm(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_llm", raising=False)
+    notebook(SIMPLE + "check(greedy_choice)")
+    notebook("import my_llm\nfrom my_llm import greedy_choice as chosen\nassert chosen(torch.tensor([1, 2])) == 1")
+    notebook(SIMPLE.replace("mine", "ours") + "check(greedy_choice)")  # as many bytes, in the same second
+    notebook("import inspect\nassert 'ours' in inspect.getsource(my_llm.greedy_choice)")
+    notebook("from my_llm import greedy_choice\nrandom = torch.Generator().manual_seed(1)")
+    notebook(
+        "def temperature(logits, temperature):\n"
+        "    assert greedy_choice(logits[..., :1]) == 0\n    return logits / temperature\ncheck(temperature)"
+    )
+    assert "not kept" not in capsys.readouterr().out
+    assert kept.read_text().count("def greedy_choice") == 1 and "import greedy_choice" not in kept.read_text()
+
+
+def test_a_kernel_of_a_phases_folder_finds_the_file(tmp_path):
+    (tmp_path / "my_llm.py").write_text("answer = 42")
+    (tmp_path / "phase_2").mkdir()
+    code = "import course_lib.visuals.journey, my_llm; print(my_llm.answer)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "phase_2",
+        env=os.environ | {"COURSE_WORKSPACE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "42\n", done.stderr
+
+
+# ---- an older course -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def older_course(monkeypatch):
+    """A module that the course had, with a function and a class; a function that takes it away."""
+    module = ModuleType("course_lib.older")
+    exec("def best(logits):\n    return int(logits.argmax())\nclass Settings: ...", vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return lambda: monkeypatch.delitem(sys.modules, module.__name__)
+
+
+OLD = """from course_lib.older import Settings, best
+def greedy_choice(logits, settings: Settings | None = None):
+    return best(logits)
+"""
+SENTENCE = "greedy_choice stays in my_llm.py, but needs `from course_lib.older import"
+
+
+def test_a_function_whose_import_is_gone_stays_and_is_named(new_notebook, older_course, kept, capsys):
+    new_notebook()(OLD + "check(greedy_choice)")
+    section = kept.read_text().split("# <<< imports")[1]
+    older_course()
+    capsys.readouterr()
+    new_notebook()(GELU + "check(gelu)")
+    out = capsys.readouterr().out
+    assert "It is kept in my_llm.py." in out and SENTENCE in out and out.endswith("run its check again.\n")
+    assert section.rstrip() in kept.read_text() and GELU in kept.read_text()
+    exec(kept.read_text(), alone := {})
+    assert alone["gelu"](torch.tensor(0.0)) == 0
+    again = kept.read_text()
+    new_notebook()(GELU + "check(gelu)")
+    assert kept.read_text() == again and SENTENCE in capsys.readouterr().out, "until it is mended"
+    new_notebook()(SIMPLE + "check(greedy_choice)")
+    assert "older" not in kept.read_text() and "stays" not in capsys.readouterr().out
+
+
+def test_what_came_back_is_imported_as_before(new_notebook, older_course, kept, monkeypatch):
+    module = sys.modules["course_lib.older"]
+    new_notebook()(OLD + "check(greedy_choice)")
+    before = kept.read_text()
+    older_course()
+    new_notebook()(GELU + "check(gelu)")
+    monkeypatch.setitem(sys.modules, "course_lib.older", module)
+    new_notebook()(GELU.replace("1 +", "1.0 +") + "check(gelu)")
+    assert "try:" not in kept.read_text()
+    assert {*before.splitlines()} < {*kept.read_text().splitlines()}
+
+
+def test_an_import_inside_a_function_and_a_helpers_import_are_named_too(new_notebook, older_course, kept, capsys):
+    notebook = new_notebook()
+    notebook("def helper(logits):\n    from course_lib.older import best\n    return best(logits)")
+    notebook("def greedy_choice(logits):\n    return helper(logits)\ncheck(greedy_choice)")
+    older_course()
+    new_notebook()(GELU + "check(gelu)")
+    out = capsys.readouterr().out
+    assert "helper, greedy_choice stay in my_llm.py, but need `from course_lib.older import best`" in out
+    assert "run their checks again." in out

@@ -1,11 +1,16 @@
 """progress() and its file."""
 
 import json
+import time
+from types import SimpleNamespace
 
+import filelock
+import IPython
 import pytest
 from classroom.proofs import called
+from classroom.together import at_once
 
-from course_lib.classroom import check, progress, records
+from course_lib.classroom import check, files, location, progress, records
 from course_lib.classroom.exercises import exercises
 from course_lib.classroom.location import REPOSITORY, workspace_folder
 
@@ -86,3 +91,100 @@ def test_where_the_workspace_is(monkeypatch, tmp_path):
     assert workspace_folder() is None
     monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path / "mine"))
     assert workspace_folder() == tmp_path / "mine"
+
+
+def test_entries_of_a_later_version_stay(workspace):
+    (workspace / "progress.json").write_text('{"version": 2, "done": [], "caught_up": ["old"], "read": {"05": 3}}')
+    check(RIGHT)
+    kept = json.loads((workspace / "progress.json").read_text())
+    assert kept == {"version": 2, "done": ["greedy_choice"], "caught_up": ["old"], "read": {"05": 3}}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_what_another_editor_saved_is_read(encoding, workspace, capsys):
+    (workspace / "progress.json").write_text('{\r\n "done": ["top_k"]\r\n}', encoding)
+    assert "✓ top_k: " in shown(capsys)
+    check(RIGHT)
+    assert json.loads((workspace / "progress.json").read_text("utf-8"))["done"] == ["greedy_choice", "top_k"]
+
+
+def test_two_kernels_lose_no_tick(workspace, monkeypatch):
+    names = [f"name_{number}" for number in range(16)]
+    real = files.write_atomically
+    monkeypatch.setattr(records, "write_atomically", lambda *what: (time.sleep(0.005), real(*what)))
+    at_once(*(lambda name=name: records.note_caught_up({name}, workspace) for name in names))
+    assert records.caught_up(workspace) == set(names)
+
+
+def test_a_file_that_cannot_be_read_now_is_not_written_over(workspace, monkeypatch, capsys):
+    (workspace / "progress.json").write_text('{"done": ["top_k"]}')
+
+    def refuse(file):
+        raise PermissionError(13, "Access is denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "_parsed", refuse)
+        check(RIGHT)
+        assert "could not be noted in progress.json: Access is denied." in capsys.readouterr().out
+        assert "progress.json cannot be read: Access is denied." in shown(capsys)
+    assert records.done(workspace) == {"greedy_choice", "top_k"}
+
+
+def test_a_workspace_that_cannot_be_written_is_said(workspace, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    check(RIGHT)
+    out = capsys.readouterr().out
+    assert "✓ greedy_choice: 5 of 5 checks" in out and "could not be noted in progress.json: Permission denied." in out
+
+
+def in_ipython(started, monkeypatch, **namespace):
+    """As in a notebook that was started in a folder."""
+    shell = SimpleNamespace(starting_dir=str(started), user_ns=namespace)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+
+
+@pytest.fixture
+def course(monkeypatch, tmp_path):
+    monkeypatch.delenv("COURSE_WORKSPACE", raising=False)
+    monkeypatch.setattr(location, "REPOSITORY", tmp_path)
+    for folder in ("workspace/phase_2", "notebooks/phase_2", "grading"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+def test_a_notebook_works_where_it_was_started(course, monkeypatch):
+    in_ipython(course / "workspace/phase_2", monkeypatch)
+    monkeypatch.chdir(course)  # as %cd does
+    check(RIGHT)
+    assert (course / "workspace/progress.json").exists()
+    in_ipython(course, monkeypatch, __vsc_ipynb_file__=str(course / "workspace/phase_2/05.ipynb"))
+    assert workspace_folder() == course / "workspace"
+
+
+def test_a_workspace_on_another_disk_is_one(course, monkeypatch):
+    (course / "workspace").rename(course / "elsewhere")
+    (course / "workspace").symlink_to(course / "elsewhere")
+    monkeypatch.chdir(course / "workspace/phase_2")
+    assert workspace_folder() == course / "workspace"
+
+
+def test_a_person_outside_of_the_workspace_is_told_that_nothing_is_kept(course, monkeypatch, capsys):
+    for folder in (course, course / "grading"):
+        in_ipython(folder, monkeypatch)
+        monkeypatch.chdir(folder)
+        check(RIGHT)
+        assert f"Nothing is kept of it: this runs in {folder}, which" in capsys.readouterr().out
+    assert not [path for path in course.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("folder, grading", [("notebooks/phase_2", ""), ("grading", "autograde")])
+def test_a_solved_lesson_and_a_grader_print_nothing_of_it(folder, grading, course, monkeypatch, capsys):
+    in_ipython(course / folder, monkeypatch)
+    monkeypatch.chdir(course / folder)
+    monkeypatch.setenv("NBGRADER_EXECUTION", grading)
+    check(RIGHT)
+    assert capsys.readouterr().out.endswith("✓ greedy_choice: 5 of 5 checks\n")
+    assert not [path for path in course.rglob("*") if path.is_file()]
