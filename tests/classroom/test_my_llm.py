@@ -377,3 +377,18 @@ def test_an_import_inside_a_function_and_a_helpers_import_are_named_too(new_note
     out = capsys.readouterr().out
     assert "helper, greedy_choice stay in my_llm.py, but need `from course_lib.older import best`" in out
     assert "run their checks again." in out
+
+
+def test_what_a_file_does_when_it_loads_is_held_back(notebook, kept, capsys, monkeypatch):
+    notebook(SIMPLE + "check(greedy_choice)")
+    kept.write_text(kept.read_text() + "print('loud' * 1000)\n")
+    notebook(GELU + "check(gelu)")
+    assert "loud" not in capsys.readouterr().out and "# >>> gelu" in kept.read_text()
+    kept.write_text(hangs := kept.read_text() + "while True:\n    pass\n")
+    monkeypatch.setattr(my_llm, "SECONDS", 0.3)
+    notebook(SIMPLE.replace("mine", "second") + "check(greedy_choice)")
+    assert "would not load on its own, it did not finish in time" in capsys.readouterr().out
+    assert kept.read_text() == hangs
+    kept.write_bytes(b"\0")
+    notebook(SIMPLE + "check(greedy_choice)")
+    assert "It is not kept in my_llm.py: " in capsys.readouterr().out and kept.read_bytes() == b"\0"
