@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PATIENCE = 20  # seconds: whoever holds a workspace only reads and writes a few files
-PAUSES = (0.05, 0.1, 0.2, 0.4)  # seconds, before replacing a file is tried again
+PAUSES = (0.05, 0.1, 0.2, 0.4)  # seconds, one after each time that replacing a file is refused
 
 
 @contextlib.contextmanager
@@ -58,11 +58,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def _replace(beside: str, path: Path) -> None:
     """Windows refuses it while another program has the file open: a virus scanner, for a moment."""
     for pause in PAUSES:
-        with contextlib.suppress(PermissionError):
+        try:
             return os.replace(beside, path)
-        time.sleep(pause)
-    try:
-        os.replace(beside, path)
-    except PermissionError:
-        said = "another program has it open, or it may not be written: close it there, then do this again"
-        raise PermissionError(errno.EACCES, said, str(path)) from None
+        except PermissionError:
+            time.sleep(pause)
+    said = "another program has it open, or it may not be written: close it there, then do this again"
+    raise PermissionError(errno.EACCES, said, str(path))

@@ -22,21 +22,21 @@ def workspace_folder() -> Path | None:
 
 
 def nothing_is_kept() -> list[str]:
-    """Why, and what to do, for a person outside of the workspace: a sentence, or none where this is as it should be."""
+    """For a person outside of the workspace, a sentence: why, and what to do. None where it is as it should be."""
     graded = os.environ.get("NBGRADER_EXECUTION") == "autograde"
     if _shell() is None or graded or _we_run_in(REPOSITORY / "notebooks"):
         return []
     *_, started = _here()
     return [
-        f"Nothing is kept of it: this runs in {started}, which is outside of the course's workspace. "
-        f"Open your copy of the lesson in {REPOSITORY / 'workspace'}, and run the check again there."
+        f"It is not kept: this notebook runs in {started}, outside your workspace. "
+        f"Open your copy of the lesson in {REPOSITORY / 'workspace'} (`make lab` does) and run the check there."
     ]
 
 
 def find_my_llm(workspace: Path | None) -> None:
     """Let every notebook of the workspace import my_llm: those in a phase's folder do not stand beside it."""
     if workspace is not None and str(workspace) not in sys.path:
-        sys.path.append(str(workspace))  # last: what stands there hides no module of anybody's
+        sys.path.append(str(workspace))  # last, so that no file in it hides another module
 
 
 def _we_run_in(folder: Path) -> bool:

@@ -72,23 +72,24 @@ def keep(exercise: Exercise, function: Callable) -> list[str]:
     folder = workspace_folder()
     if folder is None:
         return nothing_is_kept()
-    file, sentences = folder / FILE, []
+    file, failing = folder / FILE, []
     try:
         parts = collect(function)
         while True:
             old = _read(file)
             new, sentences = merge(HEADER if old is None else old, exercise, parts)
+            failing = _stay_but_fail(needing(new))
             _try_out(new, exercise, parts)
             if new == old:
-                return sentences
+                return [*sentences, *failing]
             with locked(folder):  # for a moment only: the trial takes seconds
                 if _read(file) != old:
                     continue  # another kernel has kept something meanwhile: with that, once more
                 write_atomically(file, new)
             _import_anew(file)
-            return [f"It is kept in {FILE}.", *sentences]
+            return [f"It is kept in {FILE}.", *sentences, *failing]
     except CannotKeep as error:
-        return [f"It is not kept in {FILE}: {error}.", *sentences]
+        return [f"It is not kept in {FILE}: {error}.", *failing]
     except UnicodeDecodeError:
         return [f"It is not kept: {FILE} is not UTF-8 text. Save it as UTF-8, or move it away."]
     except (SyntaxError, ValueError):  # a null byte is a ValueError in Python 3.11
@@ -106,9 +107,10 @@ def _import_anew(file: Path) -> None:
     """So that a notebook that imports from the file, or has done so, gets what has just been kept."""
     importlib.invalidate_caches()
     # what was compiled less than a second ago, from as many bytes, would be taken for the new file's
-    Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        Path(importlib.util.cache_from_source(str(file))).unlink()
     module = sys.modules.get("my_llm")
-    if module is not None and Path(module.__file__ or "").resolve() == file.resolve():
+    if Path(getattr(module, "__file__", None) or "").resolve() == file.resolve():
         with contextlib.suppress(Wrong, NotDone):  # it has just been tried out
             call(importlib.reload, (module,), SECONDS, Sink())
 
@@ -156,7 +158,8 @@ def _globals(source: str) -> Iterator[str]:
 
 
 def _add(name: str, value: Any, home: str, parts: Parts) -> None:
-    if getattr(builtins, name, None) is value or getattr(value, "__module__", None) == "my_llm":
+    kept = (getattr(value, "__module__", None), getattr(value, "__name__", None)) == ("my_llm", name)
+    if getattr(builtins, name, None) is value or kept:
         return
     if line := _import_line(name, value, home):
         parts.imports[name] = line
@@ -254,12 +257,11 @@ def merge(old: str, exercise: Exercise, parts: Parts) -> tuple[str, list[str]]:
             pieces[at] = (name, before[name])
         elif name != "":
             pieces[at] = (name, text.replace("\n", end))
-    new = "".join(text for _, text in pieces)
     for name in changed:
         others = [other for other in sections if name in used[other] and other not in parts.definitions]
         if others:
             sentences.append(f"{name} has changed, and {', '.join(others)} uses it too: run its check again.")
-    return new, sentences + _stay_but_fail(needing(new))
+    return "".join(text for _, text in pieces), sentences
 
 
 def _stay_but_fail(needs: dict[str, str]) -> list[str]:
@@ -397,7 +399,9 @@ def _lines(source: str) -> dict[str, str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             for alias in node.names:
-                lines[alias.asname or alias.name] = ast.unparse(type(node)(**vars(node) | {"names": [alias]}))
+                lines[alias.asname or alias.name.split(".")[0]] = ast.unparse(
+                    type(node)(**vars(node) | {"names": [alias]})
+                )
     return lines
 
 

@@ -292,10 +292,13 @@ def test_a_function_of_the_file_may_be_used_in_a_phases_folder(notebook, kept, t
     monkeypatch.setattr(sys, "path", [*sys.path])
     location.find_my_llm(tmp_path)
     monkeypatch.delitem(sys.modules, "my_llm", raising=False)
-    notebook(SIMPLE + "check(greedy_choice)")
-    notebook("import my_llm\nfrom my_llm import greedy_choice as chosen\nassert chosen(torch.tensor([1, 2])) == 1")
-    notebook(SIMPLE.replace("mine", "ours") + "check(greedy_choice)")  # as many bytes, in the same second
-    notebook("import inspect\nassert 'ours' in inspect.getsource(my_llm.greedy_choice)")
+    real = files.write_atomically  # another version, of as many bytes, in the same second
+    monkeypatch.setattr(my_llm, "write_atomically", lambda *what: (real(*what), os.utime(kept, (1, 1))))
+    cell = "def greedy_choice(logits):\n    'mine'\n    return int(logits.argmax())\n"
+    notebook(cell + "check(greedy_choice)")
+    notebook("import my_llm\nfrom my_llm import greedy_choice as chosen\nassert chosen.__doc__ == 'mine'")
+    notebook(cell.replace("mine", "ours") + "check(greedy_choice)")
+    notebook("assert my_llm.greedy_choice.__doc__ == 'ours'")
     notebook("from my_llm import greedy_choice\nrandom = torch.Generator().manual_seed(1)")
     notebook(
         "def temperature(logits, temperature):\n"

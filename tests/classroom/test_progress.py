@@ -176,7 +176,7 @@ def test_a_person_outside_of_the_workspace_is_told_that_nothing_is_kept(course, 
         in_ipython(folder, monkeypatch)
         monkeypatch.chdir(folder)
         check(RIGHT)
-        assert f"Nothing is kept of it: this runs in {folder}, which" in capsys.readouterr().out
+        assert f"It is not kept: this notebook runs in {folder}, outside your workspace." in capsys.readouterr().out
     assert not [path for path in course.rglob("*") if path.is_file()]
 
 
