@@ -292,6 +292,7 @@ def test_a_function_of_the_file_may_be_used_in_a_phases_folder(notebook, kept, t
     monkeypatch.setattr(sys, "path", [*sys.path])
     location.find_my_llm(tmp_path)
     monkeypatch.delitem(sys.modules, "my_llm", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     real = files.write_atomically  # another version, of as many bytes, in the same second
     monkeypatch.setattr(my_llm, "write_atomically", lambda *what: (real(*what), os.utime(kept, (1, 1))))
     cell = "def greedy_choice(logits):\n    'mine'\n    return int(logits.argmax())\n"
