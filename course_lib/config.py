@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin
 
+from course_lib.arguments import whole
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
@@ -45,8 +47,11 @@ class TransformerConfig:
             if get_origin(field.type) is Literal and value not in get_args(field.type):
                 choices = ", ".join(map(repr, get_args(field.type)))
                 raise ValueError(f"{field.name} must be one of {choices}, got {value!r}")
-            if field.type is int and not (isinstance(value, int) and value > 0):
-                raise ValueError(f"{field.name} must be a positive whole number, got {value!r}")
+            if field.type is int:
+                try:
+                    object.__setattr__(self, field.name, whole(field.name, value, 1))  # frozen, but not yet made
+                except ValueError:
+                    raise ValueError(f"{field.name} must be a positive whole number, got {value!r}") from None
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
                 f"n_heads must be a multiple of n_kv_heads, so that every key head serves as many query heads: "

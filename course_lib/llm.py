@@ -4,7 +4,7 @@ llm = load("smollm2-135m")
 llm.generate("The dog ran up the", max_new_tokens=8, seed=1)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from course_lib import assets, device
+from course_lib.arguments import whole
 from course_lib.input_processing.tokenizer import Tokenizer
 from course_lib.prediction.chat_template import Message, render_chat
 from course_lib.prediction.generation import StopStrings, chooser, generate_batch, generate_ids, stop_at
@@ -176,8 +177,11 @@ class LLM:
         """
         if isinstance(prompts, str):
             raise ValueError("prompts must be a list of prompts, got one string: use generate(prompt)")
+        if not prompts:
+            raise ValueError("prompts is empty: give at least one prompt to continue")
         stops = _limits(max_new_tokens, stop)
-        seeds = [seed] * len(prompts) if seed is None or isinstance(seed, int) else list(seed)
+        several = isinstance(seed, Iterable) and not isinstance(seed, str) and getattr(seed, "ndim", 1) > 0
+        seeds = list(seed) if several else [seed] * len(prompts)
         if len(seeds) != len(prompts):
             raise ValueError(
                 f"seed must be one number, or one for each of the {len(prompts)} prompts, got {len(seeds)}"
@@ -249,9 +253,7 @@ class LLM:
 
     def likeliest(self, probabilities: Float[Tensor, " vocab"], k: int) -> list[tuple[str, float]]:
         """The k tokens with the largest probabilities, as text, the largest first."""
-        if not (isinstance(k, int) and k >= 1):
-            raise ValueError(f"k must be a whole number of at least 1, got {k}")
-        values, ids = probabilities.topk(min(k, len(probabilities)))
+        values, ids = probabilities.topk(min(whole("k", k, 1), len(probabilities)))
         return [(self.tokenizer.token_text(id), value) for id, value in zip(ids.tolist(), values.tolist(), strict=True)]
 
     def _decode(self, ids: Iterator[int]) -> Iterator[str]:
@@ -263,8 +265,7 @@ class LLM:
 
 def _limits(max_new_tokens: int, stop: str | Sequence[str] | None) -> list[str]:
     """The stop strings as a list; what cannot be asked for is refused."""
-    if not (isinstance(max_new_tokens, int) and max_new_tokens >= 0):
-        raise ValueError(f"max_new_tokens must be a whole number of at least 0, got {max_new_tokens}")
+    whole("max_new_tokens", max_new_tokens, 0)
     stops = [stop] if isinstance(stop, str) else list(stop or ())
     if "" in stops:
         raise ValueError("stop holds an empty string, which every text contains: leave it out")

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from course_lib.arguments import Whole, whole
 from course_lib.interpretation.lens import block_by_block, logit_lens
 from course_lib.prediction.logits import softmax
 from course_lib.prediction.sampling import greedy
@@ -52,9 +53,9 @@ class Trace:
     stages: list[Stage]
     likeliest: list[tuple[str, float]] = field(repr=False)
 
-    def top(self, k: int = 10) -> list[tuple[str, float]]:
+    def top(self, k: Whole = 10) -> list[tuple[str, float]]:
         """The k likeliest next tokens (k up to 50) and their probabilities."""
-        if not 1 <= k <= KEPT:
+        if not 1 <= (k := whole("k", k)) <= KEPT:
             raise ValueError(f"k must be from 1 to {KEPT}, got {k}")
         return self.likeliest[:k]
 

@@ -56,7 +56,7 @@ def test_a_batch_that_cannot_be_is_refused(smollm2):
         (dict(prompts=["Hello", "you"], seed=[1]), "one for each of the 2 prompts, got 1"),
         (dict(prompts=["Hello", ""]), "the prompt is empty"),
         (dict(prompts=["Hello"], stop=""), "stop holds an empty string"),
-        (dict(prompts=[]), "a chooser for each prompt is needed"),
+        (dict(prompts=[], seed=[1]), "prompts is empty: give at least one prompt"),
     ):
         with pytest.raises(ValueError, match=sentence):
             smollm2.generate_batch(**arguments)

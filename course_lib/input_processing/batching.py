@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from course_lib.arguments import Whole, whole
+
 
 def pad(
-    sequences: Sequence[Sequence[int]], pad_id: int, side: str = "right"
+    sequences: Sequence[Sequence[int]], pad_id: Whole, side: str = "right"
 ) -> tuple[Int[Tensor, "batch position"], Bool[Tensor, "batch position"]]:
     """All sequences in one rectangle, as wide as the longest: the ids, and a mask that is True where they are real.
 
@@ -27,7 +29,7 @@ def pad(
     if side not in ("right", "left"):
         raise ValueError(f'side must be "right" or "left", got {side!r}')
     width = max(map(len, sequences))
-    ids = torch.full((len(sequences), width), pad_id)
+    ids = torch.full((len(sequences), width), whole("pad_id", pad_id))
     real = torch.zeros(len(sequences), width, dtype=torch.bool)
     for row, sequence in enumerate(sequences):
         start = 0 if side == "right" else width - len(sequence)
@@ -37,7 +39,7 @@ def pad(
 
 
 def pack(
-    documents: Sequence[Sequence[int]], length: int, end_id: int
+    documents: Sequence[Sequence[int]], length: Whole, end_id: Whole
 ) -> tuple[Int[Tensor, "row position"], Bool[Tensor, "row position"]]:
     """Documents back to back, an end token after each, cut into rows of `length`: the ids, and a mask as `pad` gives.
 
@@ -48,7 +50,8 @@ def pack(
     """
     if not documents:
         raise ValueError("documents is empty: there is nothing to pack")
-    if length < 1:
+    end_id = whole("end_id", end_id)
+    if (length := whole("length", length)) < 1:
         raise ValueError(f"length must be at least 1, the positions of a row, got {length}")
     chain = [id for document in documents for id in (*document, end_id)]
     rows = -(-len(chain) // length)
@@ -73,12 +76,12 @@ def padding_share(real: Bool[Tensor, "batch position"]) -> float:
     return 1 - real.float().mean().item()
 
 
-def keep_last(ids: Sequence[int], window: int) -> Sequence[int]:
+def keep_last(ids: Sequence[int], window: Whole) -> Sequence[int]:
     """The last `window` ids, which is all that a model with this context window can see of a longer text.
 
     Raises:
         ValueError: the window is below 1.
     """
-    if window < 1:
+    if (window := whole("window", window)) < 1:
         raise ValueError(f"window must be at least 1 token, got {window}")
     return ids[-window:]

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from course_lib.arguments import Whole, whole
+
 
 def embed(
     ids: Int[Tensor, "batch position"], table: Float[Tensor, "vocab d_model"]
@@ -39,7 +41,7 @@ def cosine_similarity(
 
 
 def nearest(
-    x: Float[Tensor, " d_model"], table: Float[Tensor, "vocab d_model"], k: int, without: Iterable[int] = ()
+    x: Float[Tensor, " d_model"], table: Float[Tensor, "vocab d_model"], k: Whole, without: Iterable[int] = ()
 ) -> tuple[list[int], list[float]]:
     """The ids and the cosines of the k rows that point most nearly where x points, the nearest first.
 
@@ -51,7 +53,7 @@ def nearest(
     """
     without = sorted(set(without))
     left = len(table) - len(without)
-    if not 1 <= k <= left:
+    if not 1 <= (k := whole("k", k)) <= left:
         raise ValueError(f"k must be from 1 to {left}, the number of rows to choose from, got {k}")
     cosines = cosine_similarity(x, table)
     cosines[torch.tensor(without, dtype=torch.long, device=table.device)] = -torch.inf
@@ -59,7 +61,7 @@ def nearest(
     return best.tolist(), cosines[best].tolist()
 
 
-def principal_axes(vectors: Float[Tensor, "rows d_model"], k: int = 2) -> Float[Tensor, "k d_model"]:
+def principal_axes(vectors: Float[Tensor, "rows d_model"], k: Whole = 2) -> Float[Tensor, "k d_model"]:
     """The k directions along which the rows differ most, the first one the most: the axes of a map of them.
 
     The rows' mean is taken off; then the directions are the first right singular vectors (principal component
@@ -69,7 +71,7 @@ def principal_axes(vectors: Float[Tensor, "rows d_model"], k: int = 2) -> Float[
     Raises:
         ValueError: k is not in 1 … min(rows, d_model).
     """
-    if not 1 <= k <= min(vectors.shape):
+    if not 1 <= (k := whole("k", k)) <= min(vectors.shape):
         raise ValueError(f"k must be from 1 to {min(vectors.shape)} for {len(vectors)} vectors, got {k}")
     axes = torch.linalg.svd(vectors - vectors.mean(0), full_matrices=False).Vh[:k]
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))  # (k, 1)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from course_lib.arguments import whole
 from course_lib.transformer_block.transformer import Transformer
 
 
@@ -80,9 +81,9 @@ def _check(transformer: Transformer, part: Part) -> None:
     if not isinstance(part, Part):
         raise ValueError(f"parts must hold Head, Attention or FeedForward, got {part!r}")
     config = transformer.config
-    if part.layer not in range(config.n_layers):
+    if whole("layer", part.layer) not in range(config.n_layers):
         raise ValueError(f"layer must be from 0 to {config.n_layers - 1}, counted from 0, got {part}")
-    if isinstance(part, Head) and part.head not in range(config.n_heads):
+    if isinstance(part, Head) and whole("head", part.head) not in range(config.n_heads):
         raise ValueError(f"head must be from 0 to {config.n_heads - 1}, counted from 0, got {part}")
 
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from course_lib.arguments import Whole, whole
 from course_lib.interpretation.lens import block_by_block, entrance, refuse_larger
 from course_lib.transformer_block.transformer import Transformer
 
@@ -60,7 +61,7 @@ def first_token_scores(attention: Float[Tensor, "*heads query key"]) -> Float[Te
     return attention[..., 1:, 0].mean(-1)
 
 
-def repeated_random_ids(vocabulary: int, length: int, generator: torch.Generator) -> Int[Tensor, " position"]:
+def repeated_random_ids(vocabulary: Whole, length: Whole, generator: torch.Generator) -> Int[Tensor, " position"]:
     """`length` different ids drawn from 0 … vocabulary − 1, and the same ids once more: (2 · length,).
 
     No id stands twice in a half, so that each token of the second half has exactly one like it before.
@@ -68,6 +69,7 @@ def repeated_random_ids(vocabulary: int, length: int, generator: torch.Generator
     Raises:
         ValueError: length is less than 2 or more than vocabulary.
     """
+    vocabulary, length = whole("vocabulary", vocabulary), whole("length", length)
     if not 2 <= length <= vocabulary:
         raise ValueError(f"length must be from 2 to vocabulary, {vocabulary}, since no id is drawn twice: got {length}")
     once = torch.randperm(vocabulary, generator=generator)[:length]

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from course_lib.arguments import whole
 from course_lib.interpretation.lens import residual_stream
 from course_lib.transformer_block.feed_forward import FeedForward
 from course_lib.transformer_block.transformer import Transformer
@@ -53,7 +54,7 @@ def promoted(transformer: Transformer, layer: int, neuron: int) -> Float[Tensor,
     """
     config = transformer.config
     for name, value, count in (("layer", layer, config.n_layers), ("neuron", neuron, config.d_ff)):
-        if value not in range(count):
+        if whole(name, value) not in range(count):
             raise ValueError(f"{name} must be from 0 to {count - 1}, got {value!r}")
     value = transformer.blocks[layer].feed_forward.down.weight[:, neuron]
     return transformer.unembed(value * transformer.final_norm.weight).cpu()

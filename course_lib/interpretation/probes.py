@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from course_lib.arguments import Whole, whole
+
 FOLDS = 5  # each fifth of the samples is held out once
 SHUFFLES = 5  # controls; their mean accuracy is given
 TINY = 1e-12  # a spread so small beside the numbers themselves is rounding
@@ -32,7 +34,7 @@ def linear_probe(
     features: Float[Tensor, "sample d"],
     labels: Sequence[Hashable] | Tensor,
     groups: Sequence[Hashable] | Tensor | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
 ) -> ProbeResult:
     """Read each sample's label off its vector by a linear map, tested on samples that were held out.
 
@@ -68,7 +70,7 @@ def linear_probes(
     features: Float[Tensor, "sample d"],
     labels: Mapping[str, Sequence[Hashable] | Tensor],
     groups: Sequence[Hashable] | Tensor | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
 ) -> dict[str, ProbeResult]:
     """`linear_probe` for several properties of the same samples, each by its name: faster than one after the other.
 
@@ -78,6 +80,7 @@ def linear_probes(
         ValueError: as in `linear_probe`, or there is no property.
     """
     _check(features)
+    seed = whole("seed", seed)
     groups = list(range(len(features))) if groups is None else _one_a_sample("groups", groups, features)
     labels = {name: _one_a_sample(name, values, features) for name, values in labels.items()}
     _check_kinds(labels, groups)

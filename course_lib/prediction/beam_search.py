@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from course_lib.arguments import Whole, whole
 from course_lib.prediction.generation import KVCache, final_length
 from course_lib.prediction.logits import log_softmax
 from course_lib.transformer_block.transformer import Transformer
@@ -28,8 +29,8 @@ class Hypothesis:
 def beam_search(
     transformer: Transformer,
     prompt: Sequence[int],
-    width: int,
-    max_new_tokens: int,
+    width: Whole,
+    max_new_tokens: Whole,
     end_ids: Collection[int] = (),
     length_penalty: float = 0.0,
 ) -> list[Hypothesis]:
@@ -50,7 +51,9 @@ def beam_search(
         ValueError: a setting is out of its range, the prompt is empty or leaves no room in the context, or the logits
             are not numbers.
     """
-    _check(width, max_new_tokens, length_penalty)
+    width = whole("width", width, 1)
+    if not 0 <= length_penalty < float("inf"):
+        raise ValueError(f"length_penalty must be 0 or more and finite (0 is no correction), got {length_penalty}")
     weight, end = transformer.token_embedding.weight, final_length(transformer, prompt, max_new_tokens)
     cache = KVCache(transformer.config, end, device=weight.device, dtype=weight.dtype)
     beam, new = [Hypothesis((), 0.0, 0.0)], [list(prompt)]
@@ -86,12 +89,3 @@ def _largest(totals: torch.Tensor, width: int) -> list[tuple[int, int]]:
     places = ((flat >= least) & (flat > -torch.inf)).nonzero().flatten()  # topk itself breaks ties as it likes
     order = flat[places].argsort(descending=True, stable=True)[:width]
     return [divmod(place, totals.shape[1]) for place in places[order].tolist()]
-
-
-def _check(width: int, max_new_tokens: int, length_penalty: float) -> None:
-    if not (isinstance(width, int) and width >= 1):
-        raise ValueError(f"width must be a whole number of at least 1, got {width}")
-    if not (isinstance(max_new_tokens, int) and max_new_tokens >= 0):
-        raise ValueError(f"max_new_tokens must be a whole number of at least 0, got {max_new_tokens}")
-    if not 0 <= length_penalty < float("inf"):
-        raise ValueError(f"length_penalty must be 0 or more and finite (0 is no correction), got {length_penalty}")

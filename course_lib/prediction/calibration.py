@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from course_lib.arguments import Whole, whole
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -25,7 +27,7 @@ class Calibration:
 
 
 def calibration(
-    probabilities: Float[Tensor, " prediction"], came: Bool[Tensor, " prediction"], n_bins: int = 10
+    probabilities: Float[Tensor, " prediction"], came: Bool[Tensor, " prediction"], n_bins: Whole = 10
 ) -> Calibration:
     """How often what was given a probability came true, bin by bin.
 
@@ -35,7 +37,7 @@ def calibration(
     Raises:
         ValueError: there are no predictions, a probability is not in [0, 1], or n_bins is less than 1.
     """
-    if n_bins < 1:
+    if (n_bins := whole("n_bins", n_bins)) < 1:
         raise ValueError(f"n_bins must be at least 1, got {n_bins}")
     if len(probabilities) == 0:
         raise ValueError("probabilities is empty: calibration needs predictions")

@@ -4,12 +4,14 @@ Prefill runs the whole prompt at once and fills the KV cache; each decode step t
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from course_lib.arguments import SEEDS, Whole, whole
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.batching import pad
 from course_lib.prediction import sampling
@@ -71,7 +73,7 @@ Chooser = Callable[[Float[Tensor, " vocab"], Sequence[int]], int]
 def adjuster(
     *,
     temperature: float = 1.0,
-    top_k: int | None = None,
+    top_k: Whole | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
     repetition_penalty: float = 1.0,
@@ -79,10 +81,10 @@ def adjuster(
     """A function from the logits and the ids so far to the logits that a token is drawn from.
 
     The methods of `sampling` are applied in the customary order, that of the parameters with the penalty first.
-    temperature=0, the greedy choice, is left to whoever chooses.
+    temperature=0, the greedy choice, is left to whoever chooses; so is a look at whether the logits are numbers.
 
     Raises:
-        ValueError: at once, if a setting is out of its range; later, if the logits are not numbers.
+        ValueError: at once, if a setting is out of its range.
     """
     steps = []
     if temperature != 0:
@@ -95,10 +97,8 @@ def adjuster(
         steps.append(partial(sampling.min_p, p=min_p))
 
     def adjust(logits: Tensor, ids: Sequence[int]) -> Tensor:
-        if not logits.max().isfinite():
-            raise ValueError(f"the largest logit is {float(logits.max())}: the model's numbers broke down")
         if repetition_penalty != 1.0:
-            seen = torch.tensor(ids, device=logits.device)
+            seen = torch.tensor(ids).to(logits.device, non_blocking=True)
             logits = sampling.repetition_penalty(logits, seen, repetition_penalty)
         for step in steps:
             logits = step(logits)
@@ -108,27 +108,70 @@ def adjuster(
     return adjust
 
 
-def chooser(*, temperature: float = 1.0, seed: int | None = None, **settings) -> Chooser:
+@dataclass(frozen=True)
+class Sampler:
+    """What `chooser` makes: the next id from the logits and the ids so far, in two halves.
+
+    `adjust` works where the logits are. `pick` works on the CPU, and gives NONE if it cannot. What is between them is
+    the one place where a step waits for a GPU, and the rows of a batch wait there together: `choose_each`.
+    """
+
+    adjust: Adjust
+    pick: Callable[[Float[Tensor, " vocab"]], Int[Tensor, ""]]
+
+    def __call__(self, logits: Float[Tensor, " vocab"], ids: Sequence[int]) -> int:
+        return choose_each([self], logits[None], [ids])[0]
+
+
+def choose_each(
+    choosers: Sequence[Chooser], logits: Float[Tensor, "row vocab"], texts: Sequence[Sequence[int]]
+) -> list[int]:
+    """Each row's next id.
+
+    Raises:
+        ValueError: a row's logits are not numbers.
+    """
+    if not all(isinstance(choose, Sampler) for choose in choosers):  # some are functions of your own
+        return [choose(row, ids) for choose, row, ids in zip(choosers, logits, texts, strict=True)]
+    rows = zip(choosers, logits, texts, strict=True)
+    adjusted = torch.stack([choose.adjust(row, ids) for choose, row, ids in rows]).cpu()  # the wait for a GPU
+    chosen = torch.stack([choose.pick(row) for choose, row in zip(choosers, adjusted, strict=True)]).tolist()
+    if sampling.NONE in chosen:
+        row = chosen.index(sampling.NONE)
+        check_numbers(logits[row])
+        raise sampling.nothing_to_draw(adjusted[row])
+    return chosen
+
+
+def check_numbers(logits: Float[Tensor, " vocab"]) -> None:
+    """Raises:
+    ValueError: the largest logit is not a finite number.
+    """
+    if not logits.max().isfinite():
+        raise ValueError(f"the largest logit is {float(logits.max())}: the model's numbers broke down")
+
+
+def chooser(*, temperature: float = 1.0, seed: Whole | None = None, **settings) -> Sampler:
     """A function that chooses the next id from the logits and the ids so far. temperature=0 is the greedy choice.
 
     `settings` are the others of `adjuster`. A seed makes the draws repeatable.
 
     Raises:
-        ValueError: as in `adjuster`.
+        ValueError: at once, if a setting is out of its range; later, if the logits are not numbers.
     """
     adjust, generator = adjuster(temperature=temperature, **settings), new_generator(seed)
 
-    def choose(logits: Tensor, ids: Sequence[int]) -> int:
-        logits = adjust(logits, ids)
-        return int(sampling.greedy(logits)) if temperature == 0 else sampling.draw(logits, generator)
+    def pick(logits: Tensor) -> Tensor:
+        id = sampling.greedy(logits) if temperature == 0 else sampling.race(logits, generator)
+        return sampling.or_none(id, logits)
 
-    return choose
+    return Sampler(adjust, pick)
 
 
-def new_generator(seed: int | None) -> torch.Generator:
+def new_generator(seed: Whole | None) -> torch.Generator:
     """A source of random numbers on the CPU, so that a seed gives the same draws on every machine."""
     generator = torch.Generator(device="cpu")
-    generator.seed() if seed is None else generator.manual_seed(seed)
+    generator.seed() if seed is None else generator.manual_seed(whole("seed", seed, *SEEDS))
     return generator
 
 
@@ -136,7 +179,7 @@ def generate_ids(
     transformer: Transformer,
     prompt: Sequence[int],
     choose: Chooser,
-    max_new_tokens: int,
+    max_new_tokens: Whole,
     stop_ids: Collection[int] = (),
     use_cache: bool = True,
 ) -> Iterator[int]:
@@ -164,13 +207,13 @@ def generate_ids(
         new = [chosen] if use_cache else ids  # decode: one at a time
 
 
-def final_length(transformer: Transformer, prompt: Sequence[int], max_new_tokens: int) -> int:
+def final_length(transformer: Transformer, prompt: Sequence[int], max_new_tokens: Whole) -> int:
     """How many ids the text has when nothing stops it: the prompt and what is new, as far as the context reaches.
 
     Raises:
-        ValueError: the prompt is empty or leaves no room in the context.
+        ValueError: the prompt is empty or leaves no room in the context, or max_new_tokens is no number of tokens.
     """
-    context = transformer.config.context_length
+    context, max_new_tokens = transformer.config.context_length, whole("max_new_tokens", max_new_tokens, 0)
     if not prompt:
         raise ValueError("the prompt is empty: the model needs at least one token to continue from")
     if len(prompt) >= context:
@@ -185,7 +228,7 @@ def generate_batch(
     transformer: Transformer,
     prompts: Sequence[Sequence[int]],
     choosers: Sequence[Chooser],
-    max_new_tokens: int,
+    max_new_tokens: Whole,
     stop_ids: Collection[int] = (),
     ended: Callable[[int, int], bool] = lambda row, id: False,
 ) -> list[list[int]]:
@@ -201,31 +244,34 @@ def generate_batch(
     Raises:
         ValueError: there are no prompts, or not as many choosers; a prompt is empty or leaves no room in the context.
     """
-    if not prompts or len(prompts) != len(choosers):
+    if not prompts:
+        raise ValueError("prompts is empty: give at least one prompt to continue")
+    if len(prompts) != len(choosers):
         raise ValueError(f"a chooser for each prompt is needed, got {len(choosers)} for {len(prompts)} prompts")
     weight, texts = transformer.token_embedding.weight, [list(prompt) for prompt in prompts]
     lengths = [final_length(transformer, prompt, max_new_tokens) for prompt in prompts]
-    new, real = (tensor.to(weight.device) for tensor in pad(prompts, pad_id=0, side="left"))
-    padding = (~real).sum(dim=1, keepdim=True)  # (row, 1)
+    new = pad(prompts, pad_id=0, side="left")[0].to(weight.device)
+    padding = [new.shape[1] - len(prompt) for prompt in prompts]  # of each row
     room = max(new.shape[1] + length - len(prompt) for length, prompt in zip(lengths, prompts, strict=True))
     cache = KVCache(transformer.config, room, len(prompts), weight.device, weight.dtype)
     rows = list(range(len(prompts))) if max_new_tokens > 0 else []  # those that are still going on
     while rows:
-        places = torch.arange(cache.length + new.shape[1], device=weight.device)
-        mask = (places >= padding)[:, None] if padding.any() else None  # (row, 1, key)
-        positions = (places[cache.length :] - padding).clamp(min=0)  # padding has none, and any will do
+        # made on the CPU, where a look at them is not a wait for a GPU
+        places, first = torch.arange(cache.length + new.shape[1]), torch.tensor(padding)[:, None]  # (key,), (row, 1)
+        mask = (places >= first)[:, None].to(weight.device) if any(padding) else None  # (row, 1, key)
+        positions = (places[cache.length :] - first).clamp(min=0)  # padding has none, and any will do
         with torch.no_grad():
             hidden = transformer.hidden_states(new, cache, mask, positions)
             logits = transformer.unembed(hidden[:, -1])  # (row, vocab)
+        ids = choose_each([choosers[row] for row in rows], logits, [texts[row] for row in rows])
         going = []
-        for place, row in enumerate(rows):
-            chosen = choosers[row](logits[place], texts[row])
+        for place, (row, chosen) in enumerate(zip(rows, ids, strict=True)):
             if chosen not in stop_ids:
                 texts[row].append(chosen)
                 if not ended(row, chosen) and len(texts[row]) < lengths[row]:
                     going.append(place)
         if len(going) < len(rows):
-            rows, padding = [rows[place] for place in going], padding[going]
+            rows, padding = [rows[place] for place in going], [padding[place] for place in going]
             cache.keep(going)
         new = torch.tensor([[texts[row][-1]] for row in rows], device=weight.device)
     return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]

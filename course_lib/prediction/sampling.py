@@ -7,9 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from course_lib.arguments import Whole, whole
 from course_lib.prediction.logits import softmax
 
 Logits = Float[Tensor, "*batch vocab"]
+NONE = -1  # the id of no token
 
 
 def temperature(logits: Logits, t: float) -> Logits:
@@ -23,14 +25,13 @@ def temperature(logits: Logits, t: float) -> Logits:
     return logits / t
 
 
-def top_k(logits: Logits, k: int) -> Logits:
+def top_k(logits: Logits, k: Whole) -> Logits:
     """Keep the k largest (and whatever ties with the last of them).
 
     Raises:
         ValueError: k is not a whole number of at least 1.
     """
-    if not (isinstance(k, int) and k >= 1):
-        raise ValueError(f"top_k must be a whole number of at least 1, got {k}")
+    k = whole("top_k", k, 1)
     smallest_kept = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]
     return logits.masked_fill(logits < smallest_kept, -torch.inf)
 
@@ -102,8 +103,24 @@ def draw(logits: Float[Tensor, " vocab"], generator: torch.Generator) -> int:
     Raises:
         ValueError: nothing can be drawn, since every token is ruled out, or the logits are not numbers.
     """
-    if not logits.max().isfinite():
-        raise ValueError(f"nothing can be drawn: the largest logit is {float(logits.max())}, not a finite number")
-    probabilities = softmax(logits.detach().cpu().double())
-    waits = -torch.log(torch.rand(len(probabilities), generator=generator, dtype=torch.float64))
-    return int((waits / probabilities).argmin())
+    logits = logits.detach().cpu()
+    id = int(or_none(race(logits, generator), logits))
+    if id == NONE:
+        raise nothing_to_draw(logits)
+    return id
+
+
+def race(logits: Float[Tensor, " vocab"], generator: torch.Generator) -> Int[Tensor, ""]:
+    """`draw` for logits on the CPU, as a tensor. Where nothing can be drawn the id means nothing."""
+    waits = -torch.log(torch.rand(len(logits), generator=generator, dtype=torch.float64))
+    return (waits / softmax(logits.double())).argmin()
+
+
+def or_none(id: Int[Tensor, ""], logits: Float[Tensor, " vocab"]) -> Int[Tensor, ""]:
+    """The id, or NONE if the largest logit is not a finite number. Nothing is read: many can be read together later."""
+    return torch.where(logits.max().isfinite(), id, NONE)
+
+
+def nothing_to_draw(logits: Float[Tensor, " vocab"]) -> ValueError:
+    """The error that says so."""
+    return ValueError(f"nothing can be drawn: the largest logit is {float(logits.max())}, not a finite number")

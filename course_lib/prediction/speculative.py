@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from course_lib.arguments import Whole, whole
 from course_lib.prediction import sampling
-from course_lib.prediction.generation import Adjust, KVCache, adjuster, final_length, new_generator
+from course_lib.prediction.generation import Adjust, KVCache, adjuster, check_numbers, final_length, new_generator
 from course_lib.prediction.logits import softmax
 from course_lib.transformer_block.transformer import Transformer
 
@@ -64,10 +65,10 @@ def speculate(
     target: Transformer,
     draft: Transformer | Guess,
     prompt: Sequence[int],
-    max_new_tokens: int,
-    n_guesses: int = 4,
+    max_new_tokens: Whole,
+    n_guesses: Whole = 4,
     stop_ids: Collection[int] = (),
-    seed: int | None = None,
+    seed: Whole | None = None,
     **settings,
 ) -> Iterator[Round]:
     """Continue the prompt, round by round: the ids of all rounds together are the continuation.
@@ -81,7 +82,7 @@ def speculate(
         ValueError: the prompt is empty or leaves no room in the context, n_guesses is below 1, a setting is out of
             its range, or the draft has another vocabulary.
     """
-    if n_guesses < 1:
+    if (n_guesses := whole("n_guesses", n_guesses)) < 1:
         raise ValueError(
             f"n_guesses must be at least 1, the tokens that the draft proposes in a round, got {n_guesses}"
         )
@@ -127,7 +128,7 @@ class _Reader:
         self.cache = KVCache(transformer.config, length, device=weight.device, dtype=weight.dtype)
 
     def read(self, ids: Sequence[int], n: int) -> Float[Tensor, "n vocab"]:
-        """The logits after each of the last n ids."""
+        """The logits after each of the last n ids, on the CPU."""
         same = 0
         for old, new in zip(self.read_ids, ids[: len(ids) - n], strict=False):
             if old != new:
@@ -136,7 +137,7 @@ class _Reader:
         self.cache.rewind(same)
         with torch.no_grad():
             hidden = self.transformer.hidden_states(torch.tensor([ids[same:]], device=self.device), self.cache)
-            logits = self.transformer.unembed(hidden[0, -n:])
+            logits = self.transformer.unembed(hidden[0, -n:]).cpu()  # the wait for a GPU: one a run
         self.read_ids = list(ids)
         return logits
 
@@ -172,10 +173,11 @@ def _probabilities(settings: dict) -> Adjust:
     adjust = adjuster(**settings)
 
     def probabilities(logits: Tensor, ids: Sequence[int]) -> Probabilities:
+        check_numbers(logits)
         logits = adjust(logits, ids)
         if settings.get("temperature") == 0:
-            return F.one_hot(sampling.greedy(logits), len(logits)).double().cpu()
-        return softmax(logits.detach().cpu().double())
+            return F.one_hot(sampling.greedy(logits), len(logits)).double()
+        return softmax(logits.double())
 
     return probabilities
 

@@ -22,6 +22,8 @@ from functools import cache
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
+from course_lib.arguments import whole
+
 # ── The world, as numbers ────────────────────────────────────────────────────────────────────────────────────────────
 # All of these are chances. Change one and all below follows; `_check_the_world` says when a row does not sum to 1.
 
@@ -165,11 +167,13 @@ def decode(ids: Sequence[int]) -> str:
     Raises:
         ValueError: a number that is no word's id.
     """
-    ids = [int(id) for id in ids]
+    words = []
     for id in ids:
-        if not 0 <= id < len(VOCABULARY):
-            raise ValueError(f"ids must be whole numbers from 0 to {len(VOCABULARY) - 1}, got {id}")
-    return " ".join(VOCABULARY[id] for id in ids)
+        try:
+            words.append(VOCABULARY[whole("id", id, 0, len(VOCABULARY) - 1)])
+        except ValueError:
+            raise ValueError(f"ids must be whole numbers from 0 to {len(VOCABULARY) - 1}, got {id}") from None
+    return " ".join(words)
 
 
 def _words(text: str | Sequence[str]) -> list[str]:
@@ -370,7 +374,7 @@ def _cannot_stand(words: list[str], begun: int, story: Story) -> str:
 # ── Stories ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 def stories(seed: int = 0) -> Iterator[str]:
     """Stories without end, each closed by <end>; the same for the same seed, on every machine."""
-    draw = random.Random(seed).random  # Python promises this method's sequence for ever
+    draw = random.Random(whole("seed", seed)).random  # Python promises this method's sequence for ever
     tellings = {kind: (new, _heap_up(telling.probability for telling in new)) for kind, new in _tellings().items()}
 
     def choose(options: list, heaped: list[float]):
@@ -398,7 +402,7 @@ def text(n_words: int, seed: int = 0) -> str:
     Raises:
         ValueError: n_words is negative.
     """
-    if n_words < 0:
+    if (n_words := whole("n_words", n_words)) < 0:
         raise ValueError(f"n_words must be 0 or more, got {n_words}")
     words, source = [], stories(seed)
     while len(words) < n_words:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from course_lib.arguments import whole
 from course_lib.training.files import replacing
 
 
@@ -27,8 +28,9 @@ def random_batch(
         ValueError: `tokens` is not one row of whole numbers, or shorter than one window and its next token; a size is
             less than 1.
     """
+    context_length = whole("context_length", context_length)
     check_tokens(tokens, context_length)
-    if batch_size < 1:
+    if (batch_size := whole("batch_size", batch_size)) < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     return windows(tokens, random_starts(tokens, batch_size, context_length, generator), context_length)
 
@@ -108,7 +110,7 @@ def save_tokens(path: str | Path, tokens: Sequence[int] | Tensor, vocab_size: in
             "put all texts into one row, one after the other"
         )
     low, high = lowest_and_highest(tokens)
-    if low < 0 or high >= vocab_size:
+    if low < 0 or high >= (vocab_size := whole("vocab_size", vocab_size)):
         raise ValueError(
             f"tokens must be from 0 to vocab_size − 1, {vocab_size - 1}, got {low if low < 0 else high}: "
             "encode the text with the vocabulary whose size you give"

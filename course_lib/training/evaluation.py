@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
+from course_lib.arguments import whole
 from course_lib.training.batches import check_tokens, lowest_and_highest, windows
 from course_lib.transformer_block.transformer import Transformer
 
@@ -29,10 +30,11 @@ def loss(
         ValueError: a size is less than 1, the context is longer than the model's, `tokens` is too short, or has ids
             that the model does not know.
     """
+    context_length = whole("context_length", context_length)
     check_model(transformer, tokens, context_length)
-    if batch_size < 1:
+    if (batch_size := whole("batch_size", batch_size)) < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not 0 <= past < context_length:
+    if not 0 <= (past := whole("past", past)) < context_length:
         raise ValueError(f"past must be from 0 to context_length − 1, {context_length - 1}, got {past}")
     device, was_training = transformer.token_embedding.weight.device, transformer.training
     transformer.eval()

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from course_lib import device
+from course_lib.arguments import SEEDS, whole
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.batching import pad
 from course_lib.text_worlds import hill_world
@@ -46,6 +47,7 @@ def hill_world_trainer(steps: int = WITHIN_3_PERCENT, *, seed: int = 0, **settin
 
     `settings` are the Trainer's.
     """
+    steps, seed = whole("steps", steps, 1), whole("seed", seed, *SEEDS)
     transformer = spread_out(Transformer(HILL_WORLD), seed, SPREAD_OF_TOKENS).to(device.pick())
     words = hill_world.text(steps * BATCH_SIZE * CONTEXT_LENGTH + 1000, seed=seed + 1)
     recipe = dict(steps=steps, batch_size=BATCH_SIZE, context_length=CONTEXT_LENGTH, learning_rate=LEARNING_RATE)
@@ -56,7 +58,7 @@ def hill_world_trainer(steps: int = WITHIN_3_PERCENT, *, seed: int = 0, **settin
 @torch.no_grad()
 def spread_out(transformer: Transformer, seed: int = 0, of_tokens: float = SPREAD) -> Transformer:
     """Draw the matrices of a narrow model anew, in place, larger than `Transformer` does; and the token vectors."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole("seed", seed, *SEEDS))
     for parameter in transformer.parameters():
         if parameter.ndim == 2:
             spread = of_tokens if parameter is transformer.token_embedding.weight else SPREAD
@@ -70,7 +72,7 @@ def loss_and_floor(transformer: Transformer, n_stories: int = 1000, seed: int = 
 
     The model reads each story by itself, after an `<end>`. (loss − floor) / floor is what it has not learned.
     """
-    source = hill_world.stories(seed)
+    source, n_stories = hill_world.stories(seed), whole("n_stories", n_stories, 1)
     stories = [next(source).split() for _ in range(n_stories)]
     where, was_training = transformer.token_embedding.weight.device, transformer.training
     transformer.eval()

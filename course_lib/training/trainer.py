@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from course_lib import device
+from course_lib.arguments import SEEDS, whole
 from course_lib.config import TransformerConfig
 from course_lib.training.batches import places_of, random_starts, windows
 from course_lib.training.checkpoint import read_checkpoint, write_checkpoint
@@ -83,8 +84,12 @@ class Trainer:
             checkpoint_every=checkpoint_every,
         )  # fmt: skip
         for name, value in counts.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+            if (number := whole(name, value)) < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
+            counts[name] = number
+        steps, batch_size, accumulate, *_ = counts.values()
+        context_length, seed = whole("context_length", context_length), whole("seed", seed, *SEEDS)
+        begin_with = None if begin_with is None else whole("begin_with", begin_with)
         if not 0 < learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0, such as 3e-3, got {learning_rate}")
         if batch_size % (accumulate * processes):
@@ -127,7 +132,7 @@ class Trainer:
         Raises:
             ValueError: until is not from 0 to the last step.
         """
-        until = self.steps if until is None else until
+        until = self.steps if until is None else whole("until", until)
         if not 0 <= until <= self.steps:
             raise ValueError(f"until must be from 0 to the last step, {self.steps}, got {until}")
         self.until = until

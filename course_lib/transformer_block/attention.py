@@ -44,7 +44,7 @@ def scaled_dot_product_attention(
     """
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
     if bias is not None:
-        scores = scores + bias
+        scores = scores + bias.to(scores.dtype)
     if mask is not None:
         # The lowest number there is does what −∞ does, and a row with nothing but −∞ would have NaN for a gradient.
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)

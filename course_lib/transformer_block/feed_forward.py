@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from course_lib.arguments import Whole, whole
 from course_lib.config import TransformerConfig
 from course_lib.transformer_block.linear import Linear, linear
 
@@ -97,7 +98,7 @@ class Routing(NamedTuple):
     experts: Int[Tensor, "*batch k"]  # their numbers
 
 
-def top_k_routing(scores: Float[Tensor, "*batch expert"], k: int) -> Routing:
+def top_k_routing(scores: Float[Tensor, "*batch expert"], k: Whole) -> Routing:
     """The k best experts of each token, and the softmax over *their* scores (Mixtral's order: choose, then softmax).
 
     A softmax over all experts before the choice, its k largest shares scaled up to sum 1, gives the same weights. Not
@@ -107,7 +108,7 @@ def top_k_routing(scores: Float[Tensor, "*batch expert"], k: int) -> Routing:
     Raises:
         ValueError: k is not from 1 to the number of experts.
     """
-    if not 1 <= k <= scores.shape[-1]:
+    if not 1 <= (k := whole("k", k)) <= scores.shape[-1]:
         raise ValueError(f"k must be from 1 to the number of experts, {scores.shape[-1]}, got {k}")
     # not topk: of equal scores it promises nothing
     best, experts = scores.sort(dim=-1, descending=True, stable=True)
@@ -155,11 +156,14 @@ class MixtureOfExperts(nn.Module):
             self.routing = Routing(*(part.view(*x.shape[:-1], -1) for part in routing))
 
         mixed = torch.zeros_like(tokens)
-        for number, expert in enumerate(self.experts):
-            token, place = (routing.experts == number).nonzero(as_tuple=True)  # the tokens that are this expert's
-            if len(token):
-                answer = expert(tokens[token]) * routing.weights[token, place, None]
-                mixed = mixed.index_add(0, token, answer)
+        chosen, weights = routing.experts.flatten(), routing.weights.flatten()  # (token · k)
+        order = chosen.argsort(stable=True)  # first all places where expert 0 was chosen, then expert 1, …
+        counts = (chosen[:, None] == torch.arange(len(self.experts), device=x.device)).sum(dim=0)
+        for expert, places in zip(self.experts, order.split(counts.tolist()), strict=True):  # the one wait for a GPU
+            if len(places):
+                token = places // self.n_active
+                answer = expert(tokens[token]) * weights[places, None]
+                mixed = mixed.index_add(0, token, answer.to(mixed.dtype))  # autocast answers in half precision
         return mixed.view_as(x)
 
 

@@ -54,7 +54,7 @@ class Transformer(nn.Module):
         x = embed(ids, self.token_embedding.weight)
         if positions is None:
             positions = torch.arange(start, end, device=ids.device)
-        vectors = self.position_embedding.vectors(positions.flatten())
+        vectors = self.position_embedding.vectors(positions.flatten().to(ids.device))
         return x if vectors is None else x + vectors.unflatten(0, positions.shape).to(x.dtype)
 
     def angles(self, start: int, end: int) -> Float[Tensor, "position pair"] | None:
@@ -72,12 +72,13 @@ class Transformer(nn.Module):
 
         `mask` is True where a query may look at a key, on top of the causal mask: `real[:, None, :]` for padding,
         `same_document(…)` for packing. Its keys are those in the cache and then the new ones. `positions` are counted
-        on from the cache's length, unless they are given: after padding on the left a row has a count of its own.
+        on from the cache's length, unless they are given: after padding on the left a row has a count of its own. They
+        may be on the CPU, where checking them is no wait for a GPU.
         """
         start = 0 if cache is None else cache.length
         x, angles = self.embed(ids, start, positions), self.angles(start, start + ids.shape[1])
         if angles is not None and positions is not None:
-            angles = self.position_embedding.angles(positions.flatten())
+            angles = self.position_embedding.angles(positions.flatten().to(ids.device))
             angles = angles.unflatten(0, positions.shape)[:, None]  # (batch, 1, position, pair): the same in each head
         for block in self.blocks:
             x, _ = block(x, angles, cache, mask=mask)

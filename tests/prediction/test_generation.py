@@ -149,7 +149,7 @@ def test_a_row_that_has_ended_is_no_longer_run(tiny, monkeypatch):
 def test_a_batch_that_cannot_be_is_refused(tiny):
     transformer = tiny()
     for prompts, choosers, sentence in (
-        ([], [], "a chooser for each prompt is needed, got 0 for 0 prompts"),
+        ([], [], "prompts is empty: give at least one prompt"),
         ([[1], [2]], [GREEDY], "got 1 for 2 prompts"),
         ([[1], []], [GREEDY] * 2, "the prompt is empty"),
         ([[1], [1] * 40], [GREEDY] * 2, "the prompt has 40 tokens"),
