@@ -2,9 +2,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from course_lib.input_processing.batching import pad
-from course_lib.prediction.generation import KVCache, chooser, generate_batch, generate_ids, stop_at
+from course_lib.prediction.generation import KVCache, choose_each, chooser, generate_batch, generate_ids, stop_at
 
 GREEDY = chooser(temperature=0)
 SCHEMES = ["rope", "alibi", "none", "learned", "sinusoidal"]
@@ -156,6 +157,50 @@ def test_a_batch_that_cannot_be_is_refused(tiny):
     ):
         with pytest.raises(ValueError, match=sentence):
             generate_batch(transformer, prompts, choosers, 5)
+
+
+class Reads(TorchDispatchMode):
+    """Counts what makes the host wait for a GPU, where there is one: a number read, or a shape that numbers decide."""
+
+    WAITS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default)
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.count += operation in self.WAITS
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [dict(), dict(n_experts=3, n_active_experts=2)], ids=["dense", "experts"])
+@pytest.mark.parametrize(
+    "sampling", [dict(temperature=0), dict(top_k=9, top_p=0.9, min_p=0.01, repetition_penalty=1.2, seed=1)]
+)
+def test_a_step_reads_at_most_one_number(tiny, settings, sampling):
+    """On a GPU each would be a wait. tests/test_fake_gpu.py counts the copies, too, where torch is a CUDA build."""
+    transformer, steps = tiny(**settings), 6
+    with Reads() as reads:
+        assert len(list(generate_ids(transformer, [3, 5, 9], chooser(**sampling), steps))) == steps
+    assert reads.count <= steps
+    with Reads() as reads:
+        ids = generate_batch(transformer, PROMPTS, [chooser(**sampling) for _ in PROMPTS], steps)
+    assert list(map(len, ids)) == [steps] * len(PROMPTS) and reads.count <= steps
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7])
+def test_a_row_that_broke_down_is_a_sentence_and_so_is_a_setting_that_breaks_it(temperature):
+    choosers = [chooser(temperature=temperature)] * 2
+    with pytest.raises(ValueError, match="the largest logit is nan: the model's numbers broke down"):
+        choose_each(choosers, torch.tensor([[1.0, 2.0], [1.0, float("nan")]]), [[0], [0]])
+    with pytest.raises(ValueError, match="nothing can be drawn: the largest logit is inf"):
+        chooser(temperature=1e-39)(torch.tensor([1.0, 2.0]), [0])
+
+
+def test_functions_of_your_own_choose_beside_the_librarys(tiny):
+    def second(logits, ids):
+        return int(logits.topk(2).indices[1])
+
+    transformer = tiny()
+    alone = [generate_batch(transformer, [[7, 8]], [choose], 5)[0] for choose in (GREEDY, second)]
+    assert generate_batch(transformer, [[7, 8]] * 2, [GREEDY, second], 5) == alone
 
 
 # ---- the cache ------------------------------------------------------------------------------------
