@@ -109,8 +109,9 @@ def save_tokens(path: str | Path, tokens: Sequence[int] | Tensor, vocab_size: in
             f"tokens must be one row of whole numbers, got shape {tuple(tokens.shape)} of {tokens.dtype}: "
             "put all texts into one row, one after the other"
         )
+    vocab_size = whole("vocab_size", vocab_size)
     low, high = lowest_and_highest(tokens)
-    if low < 0 or high >= (vocab_size := whole("vocab_size", vocab_size)):
+    if low < 0 or high >= vocab_size:
         raise ValueError(
             f"tokens must be from 0 to vocab_size − 1, {vocab_size - 1}, got {low if low < 0 else high}: "
             "encode the text with the vocabulary whose size you give"
