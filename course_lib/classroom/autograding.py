@@ -18,6 +18,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import Execute, OverwriteCells
+from nbgrader.utils import is_grade
 from traitlets import Float, Integer
 
 TIMED_OUT, DIED, NOT_RUN, NOT_SEEN = "CellTimeoutError", "DeadKernelError", "NotRunError", "NotSeenError"
@@ -127,7 +128,14 @@ class PatientExecute(Execute):
 
 
 class RestoreCells(OverwriteCells):
-    """nbgrader's OverwriteCells, where cells are missing, whichever they are."""
+    """nbgrader's OverwriteCells, where cells are missing, whichever they are, or come from another release."""
+
+    def preprocess_cell(self, cell, resources, cell_index):
+        released = self.gradebook.find_notebook(self.notebook_id, self.assignment_id)
+        known = released.grade_cells if is_grade(cell) else released.source_cells
+        if _grade_id(cell) not in {cell.name for cell in known}:
+            cell.metadata.pop("nbgrader", None)  # not this assignment's: run as any other cell
+        return super().preprocess_cell(cell, resources, cell_index)
 
     def add_missing_grade_cells(self, nb, resources):
         source = self.gradebook.find_notebook(self.notebook_id, self.assignment_id)

@@ -1,7 +1,8 @@
 """For whoever has fallen behind: earlier exercises, filled in with the course's own solutions and marked as such.
 
-Only what is still open is filled in. A function that passed its check stays as it is, and so does one that was begun:
-the course's version then comes in a cell of its own below it.
+Only what is still open is filled in. A function that passed its check stays as it is, and so does one that was begun,
+be it above the line that says that it is not written yet: the course's version then comes in a cell of its own below
+it. Begun is what differs from that cell in every version of the lesson that is known to have come here.
 """
 
 from pathlib import Path
@@ -11,8 +12,17 @@ from nbformat.v4 import new_code_cell
 
 from course_lib.classroom import records
 from course_lib.classroom.checking import CAUGHT_UP
-from course_lib.classroom.files import write_atomically
-from course_lib.classroom.workspace import LESSONS, WorkspaceError, copy_folder, lesson_names
+from course_lib.classroom.files import locked, write_atomically
+from course_lib.classroom.workspace import (
+    LESSONS,
+    WorkspaceError,
+    cell_digest,
+    content_of,
+    copy_folder,
+    learners_copies,
+    lesson_names,
+    released_cells,
+)
 from course_lib.visuals.journey import LESSON_NAMES
 
 
@@ -31,23 +41,29 @@ def catch_up(before: str, lessons: Path = LESSONS, workspace: Path | None = None
     if not any("### BEGIN SOLUTION" in (lessons / name).read_text("utf-8") for name in every):
         raise WorkspaceError("this machine has the lessons without their solutions: ask whoever teaches for them")
     workspace = workspace or copy_folder()
-    filled, report = records.done(workspace) | records.caught_up(workspace), []
-    for name in every:
-        number = Path(name).name.split("_")[0]
-        if number in LESSON_NAMES and number < before and (names := _fill(lessons / name, workspace / name, filled)):
-            records.note_caught_up(set(names), workspace)
-            report.append((name, names))
+    report = []
+    with locked(workspace):
+        filled, blank = records.done(workspace) | records.caught_up(workspace), released_cells(workspace)
+        copies = learners_copies(workspace)
+        for name in every:
+            number = Path(name).name.split("_")[0]
+            if number not in LESSON_NAMES or number >= before:
+                continue
+            file = copies[name][0].file if copies.get(name) else name
+            if names := _fill(lessons / name, workspace / file, filled, blank):
+                records.note_caught_up(set(names), workspace)
+                report.append((file, names))
     return report
 
 
-def _fill(lesson: Path, copy: Path, filled: set[str]) -> list[str]:
+def _fill(lesson: Path, copy: Path, filled: set[str], blank: set[str]) -> list[str]:
     solved = {
         cell.metadata.nbgrader.grade_id: cell.source
-        for cell in nbformat.read(lesson, 4).cells
+        for cell in nbformat.reads(content_of(lesson).decode(), 4).cells
         if cell.metadata.get("nbgrader", {}).get("solution")
     }
     try:
-        notebook = nbformat.read(copy, 4)
+        notebook = nbformat.reads(content_of(copy).decode(), 4)
     except (OSError, ValueError):
         raise WorkspaceError(f"{copy} is not a notebook that can be read: move it away, and run this again") from None
     cells, names = [], []
@@ -58,7 +74,7 @@ def _fill(lesson: Path, copy: Path, filled: set[str]) -> list[str]:
             continue
         names.append(name)
         source = f"{CAUGHT_UP}\n{_without_markers(solved[name])}"
-        if "raise NotImplementedError()" in cell.source:
+        if cell_digest(cell.source) in blank:
             cell.source = source
         else:
             cells.append(new_code_cell(source))

@@ -49,14 +49,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        _replace(beside, path)
+        replace(beside, path)
     except BaseException:
         os.unlink(beside)
         raise
 
 
-def _replace(beside: str, path: Path) -> None:
-    """Windows refuses it while another program has the file open: a virus scanner, for a moment."""
+def replace(beside: str | Path, path: Path) -> None:
+    """Move into place; Windows refuses it while another program has the file open: a virus scanner, for a moment."""
     for pause in PAUSES:
         try:
             return os.replace(beside, path)

@@ -5,21 +5,30 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from course_lib.classroom.workspace import LESSONS, ROOT, lesson_names
+from course_lib.classroom.workspace import LESSONS, ROOT, content_of, learners_version, lesson_names
+
+GRADEBOOK, COURSE = "grading/gradebook.db", "from-prompt-to-response"
 
 
 def release(lesson: str, lessons: Path = LESSONS, root: Path = ROOT) -> Path:
     """Make one nbgrader assignment of one lesson or homework, and release it: the notebook to hand out.
 
     Released again after a change of the lesson, it replaces what was released before. `root` has nbgrader_config.py.
-    Raises ValueError for an unknown lesson, RuntimeError where nbgrader fails (its own messages come first).
+    Raises ValueError for an unknown lesson, RuntimeError where nbgrader fails (its own messages come first), or where
+    the parts have changed since some were graded: the gradebook has their marks by part.
     """
     by_name = {Path(name).stem: lessons / name for name in lesson_names(lessons)}
     if lesson not in by_name:
         raise ValueError(f"there is no lesson {lesson!r}: there are {', '.join(by_name)}")
+    if _parts_changed(lesson, by_name[lesson], root):
+        raise RuntimeError(
+            f"{lesson} has other parts than when the submissions in grading/ were graded: to hand it out as it is now, "
+            "move grading/ away first, with its marks; to grade more of those, stay with the release that is there"
+        )
     source = root / "grading/source" / lesson
     source.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(by_name[lesson], source / f"{lesson}.ipynb")
@@ -49,9 +58,10 @@ class Marks:
         return sum(self.parts.values())
 
 
-def marks(lesson: str, root: Path = ROOT) -> list[Marks]:
+def marks(lesson: str, root: Path = ROOT, lessons: Path = LESSONS) -> list[Marks]:
     """Grade every submission of a released homework: feedback as pages, the marks of all parts in grading/LESSON.csv.
 
+    Where points may be missing because a submission was made from another release of the course, `to_read` says so.
     A submission that cannot be graded at all (no notebook in it, or none that can be read) has no marks, and is there
     with `graded` False. Submissions that were graded before, and have not changed, are graded again all the same.
 
@@ -68,13 +78,15 @@ def marks(lesson: str, root: Path = ROOT) -> list[Marks]:
     for step in ("autograde", "generate_feedback"):  # each goes on with the next student where one fails
         _nbgrader(root, step, lesson, "--force")
     found = {}
-    with Gradebook(f"sqlite:///{root / 'grading' / 'gradebook.db'}", "from-prompt-to-response") as gradebook:
+    present = [learners_version(lessons / name) for name in lesson_names(lessons) if Path(name).stem == lesson]
+    with Gradebook(f"sqlite:///{root / GRADEBOOK}", COURSE) as gradebook:
         highest = gradebook.find_assignment(lesson).max_score
         for submission in gradebook.assignment_submissions(lesson):
             name, [notebook] = submission.student.id, submission.notebooks
             if (root / "grading/autograded" / name / lesson / f"{lesson}.ipynb").is_file():
                 parts = {grade.name: grade.score for grade in sorted(notebook.grades, key=lambda grade: grade.name)}
-                found[name] = Marks(name, parts, highest, _to_read(root, name, lesson))
+                lost = [grade.name for grade in notebook.grades if grade.score < grade.max_score]
+                found[name] = Marks(name, parts, highest, _to_read(root, name, lesson, lost, present))
     all_marks = [found.get(name) or Marks(name, {}, highest, [], graded=False) for name in submitted]
     parts = sorted({part for one in all_marks for part in one.parts})
     with (root / "grading" / f"{lesson}.csv").open("w", encoding="utf-8", newline="") as file:
@@ -86,13 +98,75 @@ def marks(lesson: str, root: Path = ROOT) -> list[Marks]:
     return all_marks
 
 
-def _to_read(root: Path, student: str, lesson: str) -> list[str]:
+def _parts_changed(lesson: str, path: Path, root: Path) -> bool:
+    """Whether nbgrader would refuse to release this, as it does once there are marks, after it has cleared away."""
+    import nbformat
+    from nbgrader.api import Gradebook, MissingEntry
+
+    if not (root / GRADEBOOK).exists():
+        return False
+    now = {_nbgrader_of(cell).get("grade_id") for cell in nbformat.reads(content_of(path).decode(), 4).cells} - {None}
+    with Gradebook(f"sqlite:///{root / GRADEBOOK}", COURSE) as gradebook:
+        try:
+            before = gradebook.find_notebook(lesson, lesson)
+        except MissingEntry:
+            return False
+        return bool(before.submissions) and now != {cell.name for cell in before.source_cells}
+
+
+def _to_read(root: Path, student: str, lesson: str, lost: list[str], present: list[bytes]) -> list[str]:
     import nbformat
 
     from course_lib.classroom.autograding import worth_a_look
 
-    handed_in = nbformat.read(root / "grading/submitted" / student / lesson / f"{lesson}.ipynb", 4)
-    return worth_a_look(handed_in, nbformat.read(root / "grading/release" / lesson / f"{lesson}.ipynb", 4))
+    def read(step: str, folder: str) -> nbformat.NotebookNode:
+        path = root / "grading" / step / folder / lesson / f"{lesson}.ipynb"
+        return nbformat.reads(content_of(path).decode(), 4)
+
+    handed_in, released = read("submitted", student), read("release", "")
+    now = nbformat.reads(present[0].decode(), 4) if present else nbformat.v4.new_notebook()
+    needed = _needed_release(handed_in, released, now, lost, list(_not_there(read("autograded", student))))
+    return [*needed, *worth_a_look(handed_in, released)]
+
+
+def _needed_release(handed_in, released, now, lost: list[str], not_there: list[str]) -> list[str]:
+    """A sentence where a submission lost points that it might have with the release of the course it was made from.
+
+    Three may differ: what the student got, what was released here, and the course that grades it.
+    """
+    made, *others = (notebook.metadata.get("course", {}).get("executed") for notebook in (handed_in, released, now))
+    tasks = [_tasks(notebook) for notebook in (handed_in, released, now)]
+    changed = [part for part in lost if len({task.get(part) for task in tasks}) > 1] if {made} != {*others} else []
+    reasons = [f"not as in that release: {', '.join(changed)}"] * bool(changed) + not_there * bool(lost)
+    if not reasons:
+        return []
+    release = "the release that it was made from"
+    if made:
+        release = f"the course's release {made} (`git log -S {made} -- notebooks` finds it)"
+    return [f"may be right, and needs {release} to be graded. {'. '.join(reasons)}"]
+
+
+def _tasks(notebook) -> dict[str, str]:
+    """Each graded part, and the checksum of the exercise before it, as it was handed out."""
+    found, exercise = {}, ""
+    for cell in notebook.cells:
+        about = _nbgrader_of(cell)
+        if about.get("solution"):
+            exercise = about.get("checksum", "")
+        if about.get("grade"):
+            found[about.get("grade_id")] = exercise
+    return found
+
+
+def _not_there(graded) -> Iterator[str]:
+    """What a submission imports and this course does not have."""
+    for output in (output for cell in graded.cells for output in cell.get("outputs", ())):
+        if output.get("ename") in ("ImportError", "ModuleNotFoundError") and "course_lib" in output.evalue:
+            yield output.evalue.split(" (")[0]
+
+
+def _nbgrader_of(cell) -> dict:
+    return cell.metadata.get("nbgrader", {})
 
 
 def _nbgrader(root: Path, *arguments: str) -> int:

@@ -1,18 +1,29 @@
 """The start page of the learner's workspace, `start.ipynb`: where one is, how much is left, and where to go on.
 
 It is made anew at each `make lab` from what is there already: the lessons, their copies, and `progress.json`.
+
+Of a lesson that was edited and has changed since there are several copies: the page leads to the newest, and names the
+older ones, which have the learner's answers.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.classroom import records
 from course_lib.classroom.exercises import exercises
-from course_lib.classroom.files import write_atomically
-from course_lib.classroom.workspace import LESSONS, WHATS_NEW, copy_folder, lesson_names, was_saved
+from course_lib.classroom.files import locked, write_atomically
+from course_lib.classroom.workspace import (
+    LESSONS,
+    WHATS_NEW,
+    content_of,
+    copy_folder,
+    learners_copies,
+    lesson_names,
+    was_saved,
+)
 from course_lib.visuals.journey import LESSON_NAMES, journey_map
 from course_lib.visuals.style import PHASES
 
@@ -26,18 +37,24 @@ CODE = "# this page as it is now: run this cell\nfrom course_lib.classroom impor
 class Standing:
     """One lesson or homework, and how far the learner is with it."""
 
-    name: str  # its path, in the workspace as in notebooks/
+    name: str  # its path in notebooks/
     title: str
     minutes: int  # the whole of it, as its banner says
     exercises: tuple[str, ...]
     done: tuple[str, ...]  # of them, those that passed
     caught_up: tuple[str, ...]  # of them, those that `catch-up` filled in
-    run: float  # the part of its code cells that was run in the learner's copy, 0 to 1
-    saved: float  # when the learner last saved the copy, in seconds; 0 for never
+    run: float  # the part of its code cells that was run in a copy of the learner's, 0 to 1
+    saved: float  # when the learner last saved a copy, in seconds; 0 for never
+    copy: str = ""  # the path of the newest copy in the workspace, where it is not `name`
+    older: tuple[str, ...] = ()  # and of those that the learner edited before the lesson changed
 
     @property
     def number(self) -> str:
         return Path(self.name).name.split("_")[0]
+
+    @property
+    def link(self) -> str:
+        return f"[{self.title}]({self.copy or self.name})"
 
     @property
     def finished(self) -> bool:
@@ -59,12 +76,13 @@ def standings(lessons: Path = LESSONS, workspace: Path | None = None) -> list[St
     """Every lesson in order, then every homework."""
     workspace = workspace or copy_folder()
     done, filled = records.done(workspace), records.caught_up(workspace)
-    found = []
+    copies, found = learners_copies(workspace), []
     for name in lesson_names(lessons):
-        cells = json.loads((lessons / name).read_text("utf-8"))["cells"]
+        cells = json.loads(content_of(lessons / name))["cells"]
         number = Path(name).name.split("_")[0]
         asked = tuple(exercise.name for exercise in exercises().values() if exercise.lesson == number)
-        saved = was_saved(name, workspace)
+        mine = copies.get(name, [])
+        saved = {copy.file: at for copy in mine if (at := was_saved(copy.file, workspace))}
         found.append(
             Standing(
                 name=name,
@@ -73,8 +91,10 @@ def standings(lessons: Path = LESSONS, workspace: Path | None = None) -> list[St
                 exercises=asked,
                 done=tuple(exercise for exercise in asked if exercise in done),
                 caught_up=tuple(exercise for exercise in asked if exercise in filled - done),
-                run=_run(workspace / name) if saved else 0.0,
-                saved=saved,
+                run=max((_run(workspace / file) for file in saved), default=0.0),
+                saved=max(saved.values(), default=0.0),
+                copy=mine[0].file if mine else name,
+                older=tuple(copy.file for copy in mine if copy.older and copy.edited),
             )
         )
     return found
@@ -91,8 +111,15 @@ def next_up(found: list[Standing]) -> Standing | None:
     return (later or open_lessons or [None])[0]
 
 
-def page(found: list[Standing], news: bool = False) -> str:
-    """The page as Markdown; `news` adds a link to what has changed in the lessons."""
+def gone(lessons: Path = LESSONS, workspace: Path | None = None) -> list[str]:
+    """The copies that the learner edited, of lessons that the course has no longer under that name."""
+    here = lesson_names(lessons)
+    every = learners_copies(workspace or copy_folder()).items()
+    return [copy.file for name, copies in every for copy in copies if copy.edited and name not in here]
+
+
+def page(found: list[Standing], news: bool = False, gone: Sequence[str] = ()) -> str:
+    """The page as Markdown; `news` adds a link to what has changed in the lessons, `gone` copies without a lesson."""
     on = next_up(found)
     here = on.number if on and on.number in LESSON_NAMES else "14"
     finished = [standing.number for standing in found if standing.finished]
@@ -101,7 +128,7 @@ def page(found: list[Standing], news: bool = False) -> str:
     lines = ["# From prompt to response", "", f"![{chart.alt}]({chart.address})", ""]
     if on:
         begun = "Continue where you were" if on.saved else "Begin" if not finished else "Next"
-        lines += [f"## {begun}: [{on.title}]({on.name})", "", f"{_time(on.minutes_left).capitalize()} left in it.", ""]
+        lines += [f"## {begun}: {on.link}", "", f"{_time(on.minutes_left).capitalize()} left in it.", ""]
     else:
         lines += ["## You have finished the course", ""]
     left = sum(standing.minutes_left for standing in found)
@@ -113,6 +140,9 @@ def page(found: list[Standing], news: bool = False) -> str:
         lines += [_row(standing, standing is on) for standing in group] + [""]
     if any(standing.caught_up for standing in found):
         lines += ["↷ filled in by `catch-up`, with the course's own version", ""]
+    if gone:
+        lines += ["### Older than the course", "", "The course no longer has these lessons, or has them elsewhere.", ""]
+        lines += [f"- {_link(file)}" for file in gone] + [""]
     return "\n".join(lines)
 
 
@@ -132,22 +162,24 @@ def write_start_page(lessons: Path = LESSONS, workspace: Path | None = None) -> 
     path = workspace / PAGE
     notebook = new_notebook(cells=[new_markdown_cell(id=PAGE_CELL), new_code_cell(CODE, id="start-again")])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    try:
-        old = nbformat.read(path, 4)
-        if any(cell.get("id") == PAGE_CELL for cell in old.cells):
-            notebook = old
-    except (OSError, ValueError):  # none yet, or damaged: there is nothing in it that is not made anew
-        pass
-    for cell in notebook.cells:
-        if cell.get("id") == PAGE_CELL:
-            cell.source = _page_now(lessons, workspace)
-    write_atomically(path, nbformat.writes(notebook) + "\n")
+    with locked(workspace):
+        try:
+            old = nbformat.reads(content_of(path).decode(), 4)
+            if any(cell.get("id") == PAGE_CELL for cell in old.cells):
+                notebook = old
+        except (OSError, ValueError):  # none yet, or damaged: there is nothing in it that is not made anew
+            pass
+        for cell in notebook.cells:
+            if cell.get("id") == PAGE_CELL:
+                cell.source = _page_now(lessons, workspace)
+        write_atomically(path, nbformat.writes(notebook) + "\n")
     return path
 
 
 def _page_now(lessons: Path = LESSONS, workspace: Path | None = None) -> str:
     workspace = workspace or copy_folder()
-    return page(standings(lessons, workspace), news=(workspace / WHATS_NEW).is_file())
+    news = (workspace / WHATS_NEW).is_file()
+    return page(standings(lessons, workspace), news, gone(lessons, workspace))
 
 
 def _groups(found: list[Standing]) -> Iterator[tuple[str, list[Standing]]]:
@@ -166,7 +198,12 @@ def _row(standing: Standing, is_next: bool) -> str:
         "✓" if name in standing.done else "↷" if name in standing.caught_up else "○" for name in standing.exercises
     )
     left = "done" if standing.finished else _time(standing.minutes_left)
-    return f"| {mark} | [{standing.title}]({standing.name}) | {ticks} | {left} |"
+    yours = f"<br>yours, older than the course: {', '.join(map(_link, standing.older))}" if standing.older else ""
+    return f"| {mark} | {standing.link}{yours} | {ticks} | {left} |"
+
+
+def _link(file: str) -> str:
+    return f"[{Path(file).name}]({file})"
 
 
 def _time(minutes: int) -> str:

@@ -11,8 +11,11 @@ written here: running or saving it changes only outputs and metadata, and those 
 
 A version put beside an edited copy and deleted there stays deleted: it was seen. Files that are not copies, or copies
 of a lesson that the course no longer has, are not touched. `whats_new.md` says which cells of a lesson have changed.
+
+Line ends and a byte-order mark are no edit: git on Windows, and some editors, change them in a whole file.
 """
 
+import codecs
 import difflib
 import hashlib
 import itertools
@@ -20,8 +23,11 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import date
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
+
+from course_lib.classroom.files import locked, replace
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = ROOT / "notebooks"
@@ -32,6 +38,7 @@ class WorkspaceError(RuntimeError):
 
 
 WHATS_NEW = "whats_new.md"
+LIST = ".course/copies.json"  # what was written here, by file
 
 
 class Change(NamedTuple):
@@ -40,6 +47,14 @@ class Change(NamedTuple):
     file: str
     what: str
     cells: tuple[str, ...] = ()
+
+
+class Copy(NamedTuple):
+    """One of the learner's copies of a lesson."""
+
+    file: str
+    edited: bool
+    older: bool  # than the newest version that came here
 
 
 def copy_folder() -> Path:
@@ -59,8 +74,6 @@ def copy_lessons(lessons: Path = LESSONS, workspace: Path | None = None) -> list
 
     Raises WorkspaceError, in one sentence, where the workspace cannot be written or no lesson is found.
     """
-    from filelock import FileLock, Timeout
-
     workspace = workspace or copy_folder()
     names = lesson_names(lessons)
     if not names:
@@ -71,20 +84,14 @@ def copy_lessons(lessons: Path = LESSONS, workspace: Path | None = None) -> list
         )
     if workspace.exists() and not workspace.is_dir():
         raise WorkspaceError(f"{workspace} is a file, and the learner's copy needs a folder there: move it away")
-    ours = workspace / ".course"
     try:
-        ours.mkdir(parents=True, exist_ok=True)
-        with FileLock(ours / "copies.lock", timeout=20):
-            copies, changes = _read(ours / "copies.json")
+        with locked(workspace):
+            copies, changes = _read(workspace / LIST)
             for name in names:
                 if change := _bring(name, lessons, workspace, copies):
                     changes.append(change)
             _note_what_is_new(workspace / WHATS_NEW, changes, workspace)
         return changes
-    except Timeout:
-        raise WorkspaceError(
-            f"another process is writing {workspace}: wait for it to end, then run this again"
-        ) from None
     except OSError as error:
         where = error.filename2 or error.filename or workspace
         raise WorkspaceError(f"the learner's copy cannot be written: {where}: {error.strerror}") from error
@@ -92,13 +99,37 @@ def copy_lessons(lessons: Path = LESSONS, workspace: Path | None = None) -> list
 
 def was_saved(name: str, workspace: Path) -> float:
     """When the learner last saved the copy of a lesson, in seconds; 0 where it is as written here, or missing."""
-    copies, _ = _read(workspace / ".course/copies.json")
+    copies, _ = _read(workspace / LIST)
     path = workspace / name
     try:
-        ours = copies.get(name, {}).get("sha256") == _sha256(path.read_bytes())
+        ours = copies.get(name, {}).get("sha256") == _sha256(content_of(path))
         return 0.0 if ours else path.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def learners_copies(workspace: Path) -> dict[str, list[Copy]]:
+    """Every lesson that ever came here, and the copies that there are of it: first the one to go on with."""
+    copies, _ = _read(workspace / LIST)
+    found = {}
+    for name in sorted({copy["of"] for copy in copies.values()}):
+        given = {file: copy for file, copy in copies.items() if copy["of"] == name}
+        there = [
+            file for file in sorted({name, *given}, key=lambda file: (len(file), file)) if (workspace / file).is_file()
+        ]
+        found[name] = sorted((_copy(file, given, workspace) for file in there), key=lambda copy: copy.older)
+    return found
+
+
+def released_cells(workspace: Path) -> set[str]:
+    """The digests, as `cell_digest` makes them, of all cells of all versions that are known to have come here."""
+    copies, _ = _read(workspace / LIST)
+    return {digest for copy in copies.values() for digest in copy.get("each", "").split()}
+
+
+def cell_digest(source: str) -> str:
+    """A short digest of one cell's source."""
+    return _sha256(_lf(source).encode())[:8]
 
 
 def learners_version(lesson: Path) -> bytes:
@@ -106,7 +137,7 @@ def learners_version(lesson: Path) -> bytes:
 
     On a class's server the lessons are that already (deploy/for_learners.py), and stay as they are.
     """
-    there = lesson.read_bytes()
+    there = content_of(lesson)
     if b"### BEGIN " not in there and b'"output_type"' not in there:
         return there
     from nbconvert.exporters import NotebookExporter
@@ -124,7 +155,7 @@ def learners_version(lesson: Path) -> bytes:
         nbgrader.ComputeChecksums,  # last: a checksum is of what the learner sees
     ):
         exporter.register_preprocessor(step, enabled=True)
-    text, _ = exporter.from_filename(str(lesson))
+    text, _ = exporter.from_file(StringIO(there.decode()))
     return text.rstrip("\n").encode() + b"\n"
 
 
@@ -134,7 +165,7 @@ def learners_version(lesson: Path) -> bytes:
 def _bring(name: str, lessons: Path, workspace: Path, copies: dict[str, dict[str, str]]) -> Change | None:
     """Bring one lesson's copy up to date. `copies` is what is known of every file written here, and is kept on disk."""
     lesson = lessons / name
-    version = _sha256(lesson.read_bytes())
+    version = _sha256(content_of(lesson))
     given = any((copy["of"], copy["version"]) == (name, version) for copy in copies.values())
     if given and (workspace / name).exists():
         return None
@@ -167,7 +198,7 @@ def _bring(name: str, lessons: Path, workspace: Path, copies: dict[str, dict[str
         _replace(path, new, workspace)
     copies.pop(file, None)
     copies[file] = record
-    _replace(workspace / ".course/copies.json", json.dumps(copies, indent=1).encode(), workspace)
+    _replace(workspace / LIST, json.dumps(copies, indent=1).encode(), workspace)
     return Change(file, what, tuple(changed_cells(given[-1], new)) if given else ()) if what else None
 
 
@@ -204,6 +235,18 @@ def _note_what_is_new(page: Path, changes: list[Change], workspace: Path) -> Non
     _replace(page, ("# What is new in the lessons\n" + "\n".join(lines) + "\n" + before).encode(), workspace)
 
 
+def _copy(file: str, given: dict[str, dict[str, str]], workspace: Path) -> Copy:
+    """`given` has all versions of the lesson that are known to have come here, the newest last."""
+    content, own, newest = content_of(workspace / file), given.get(file), [*given.values()][-1]
+    cells = _cells(content)
+    if cells == newest["cells"] or own is None or cells == NO_NOTEBOOK:
+        return Copy(file, edited=cells != newest["cells"], older=cells != newest["cells"])
+    # whatever its name says, as a learner may have put a new version in the place of the old one: the most alike
+    there = set(_each(content).split())
+    version = min((own, *given.values()), key=lambda copy: len(there ^ set(copy.get("each", "").split())))
+    return Copy(file, edited=cells != version["cells"], older=version["cells"] != newest["cells"])
+
+
 def _names(name: str) -> Iterator[str]:
     """The lesson's own name, then the names for what is put beside it."""
     stem = name.removesuffix(".ipynb")
@@ -215,23 +258,34 @@ def _names(name: str) -> Iterator[str]:
 
 # ---- files ---------------------------------------------------------------------------------------
 
+NO_NOTEBOOK = "not a notebook"
+
+
+def content_of(path: Path) -> bytes:
+    """A file without what git on Windows, or an editor, may have added to it: a byte-order mark, other line ends."""
+    return path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+
 
 def _cells(notebook: bytes) -> str:
     """A digest of what a person writes: the cells' kinds and sources, less the empty cell that Shift-Enter adds."""
     try:
         cells = [(cell["cell_type"], _source(cell)) for cell in json.loads(notebook)["cells"]]
     except (ValueError, KeyError, TypeError):
-        return "not a notebook"  # so never the same as ours: it counts as edited
+        return NO_NOTEBOOK  # so never the same as ours: it counts as edited
     return _sha256(json.dumps([cell for cell in cells if cell[1].strip()]).encode())
 
 
 def _each(notebook: bytes) -> str:
     """A short digest of each cell, in order."""
-    return " ".join(_sha256(_source(cell).encode())[:8] for cell in json.loads(notebook)["cells"])
+    return " ".join(cell_digest(_source(cell)) for cell in json.loads(notebook)["cells"])
 
 
 def _source(cell: dict) -> str:
-    return "".join(cell["source"])
+    return _lf("".join(cell["source"]))
+
+
+def _lf(text: str) -> str:
+    return text.replace("\r\n", "\n")
 
 
 def _sha256(content: bytes) -> str:
@@ -258,4 +312,4 @@ def _replace(path: Path, content: bytes, workspace: Path) -> None:
     unfinished = workspace / ".course/unfinished"
     unfinished.write_bytes(content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(unfinished, path)
+    replace(unfinished, path)
