@@ -132,18 +132,22 @@ def _to_read(root: Path, student: str, lesson: str, lost: list[str], present: li
 def _needed_release(handed_in, released, now, lost: list[str], not_there: list[str]) -> list[str]:
     """A sentence where a submission lost points that it might have with the release of the course it was made from.
 
-    Three may differ: what the student got, what was released here, and the course that grades it.
+    Three may differ: what the learner got, what was released here, and the course that grades it. Each carries the mark
+    of the code that it was made of, and of each exercise the checksum of what was handed out.
     """
-    made, *others = (notebook.metadata.get("course", {}).get("executed") for notebook in (handed_in, released, now))
-    tasks = [_tasks(notebook) for notebook in (handed_in, released, now)]
-    changed = [part for part in lost if len({task.get(part) for task in tasks}) > 1] if {made} != {*others} else []
-    reasons = [f"not as in that release: {', '.join(changed)}"] * bool(changed) + not_there * bool(lost)
+    if not lost:
+        return []
+    every = (handed_in, released, now)
+    made, *others = (notebook.metadata.get("course", {}).get("executed") for notebook in every)
+    tasks = [_tasks(notebook) for notebook in every]
+    reasons = list(not_there)
+    if made and {made} != {*others}:
+        changed = [part for part in lost if len({task.get(part) for task in tasks}) > 1]
+        reasons += [f"{part} has changed" for part in changed]
     if not reasons:
         return []
-    release = "the release that it was made from"
-    if made:
-        release = f"the course's release {made} (`git log -S {made} -- notebooks` finds it)"
-    return [f"may be right, and needs {release} to be graded. {'. '.join(reasons)}"]
+    finds = f", {made} (`git log -S {made} -- notebooks` finds it)" if made else ""
+    return [f"may have lost points to an update: {'; '.join(reasons)}. It needs the release it was made from{finds}"]
 
 
 def _tasks(notebook) -> dict[str, str]:

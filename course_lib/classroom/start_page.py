@@ -111,15 +111,15 @@ def next_up(found: list[Standing]) -> Standing | None:
     return (later or open_lessons or [None])[0]
 
 
-def gone(lessons: Path = LESSONS, workspace: Path | None = None) -> list[str]:
+def left_behind(lessons: Path = LESSONS, workspace: Path | None = None) -> list[str]:
     """The copies that the learner edited, of lessons that the course has no longer under that name."""
     here = lesson_names(lessons)
     every = learners_copies(workspace or copy_folder()).items()
     return [copy.file for name, copies in every for copy in copies if copy.edited and name not in here]
 
 
-def page(found: list[Standing], news: bool = False, gone: Sequence[str] = ()) -> str:
-    """The page as Markdown; `news` adds a link to what has changed in the lessons, `gone` copies without a lesson."""
+def page(found: list[Standing], news: bool = False, behind: Sequence[str] = ()) -> str:
+    """The page as Markdown; `news` adds a link to what has changed in the lessons, `behind` those copies."""
     on = next_up(found)
     here = on.number if on and on.number in LESSON_NAMES else "14"
     finished = [standing.number for standing in found if standing.finished]
@@ -129,6 +129,8 @@ def page(found: list[Standing], news: bool = False, gone: Sequence[str] = ()) ->
     if on:
         begun = "Continue where you were" if on.saved else "Begin" if not finished else "Next"
         lines += [f"## {begun}: {on.link}", "", f"{_time(on.minutes_left).capitalize()} left in it.", ""]
+        if on.older:
+            lines += [f"The lesson has changed since you began. What you wrote is in {_links(on.older)}.", ""]
     else:
         lines += ["## You have finished the course", ""]
     left = sum(standing.minutes_left for standing in found)
@@ -140,9 +142,9 @@ def page(found: list[Standing], news: bool = False, gone: Sequence[str] = ()) ->
         lines += [_row(standing, standing is on) for standing in group] + [""]
     if any(standing.caught_up for standing in found):
         lines += ["↷ filled in by `catch-up`, with the course's own version", ""]
-    if gone:
+    if behind:
         lines += ["### Older than the course", "", "The course no longer has these lessons, or has them elsewhere.", ""]
-        lines += [f"- {_link(file)}" for file in gone] + [""]
+        lines += [f"- {_links([file])}" for file in behind] + [""]
     return "\n".join(lines)
 
 
@@ -179,7 +181,7 @@ def write_start_page(lessons: Path = LESSONS, workspace: Path | None = None) -> 
 def _page_now(lessons: Path = LESSONS, workspace: Path | None = None) -> str:
     workspace = workspace or copy_folder()
     news = (workspace / WHATS_NEW).is_file()
-    return page(standings(lessons, workspace), news, gone(lessons, workspace))
+    return page(standings(lessons, workspace), news, left_behind(lessons, workspace))
 
 
 def _groups(found: list[Standing]) -> Iterator[tuple[str, list[Standing]]]:
@@ -198,12 +200,12 @@ def _row(standing: Standing, is_next: bool) -> str:
         "✓" if name in standing.done else "↷" if name in standing.caught_up else "○" for name in standing.exercises
     )
     left = "done" if standing.finished else _time(standing.minutes_left)
-    yours = f"<br>yours, older than the course: {', '.join(map(_link, standing.older))}" if standing.older else ""
+    yours = f"<br>yours, older than the course: {_links(standing.older)}" if standing.older else ""
     return f"| {mark} | {standing.link}{yours} | {ticks} | {left} |"
 
 
-def _link(file: str) -> str:
-    return f"[{Path(file).name}]({file})"
+def _links(files: Sequence[str]) -> str:
+    return ", ".join(f"[{Path(file).name}]({file})" for file in files)
 
 
 def _time(minutes: int) -> str:

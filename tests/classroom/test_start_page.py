@@ -2,25 +2,35 @@
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
+from filelock import FileLock
 from nbclient import NotebookClient
 
 from course_lib import __main__ as main
-from course_lib.classroom import records, start
+from course_lib.classroom import files, records, start
 from course_lib.classroom.catch_up import catch_up
 from course_lib.classroom.exercises import exercises
 from course_lib.classroom.start_page import PAGE, Standing, next_up, page, standings, write_start_page
-from course_lib.classroom.workspace import LESSONS, WHATS_NEW, copy_lessons, lesson_names
+from course_lib.classroom.workspace import LESSONS, WHATS_NEW, WorkspaceError, copy_lessons, lesson_names
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fresh")
+    copy_lessons(workspace=folder)
+    return folder
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path))
+def workspace(fresh, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(fresh, tmp_path / "mine"))
+    monkeypatch.setenv("COURSE_WORKSPACE", str(folder))
     monkeypatch.setattr(records, "done_here", set())
-    copy_lessons()
-    return tmp_path
+    return folder
 
 
 def save(workspace, name, at, run=1.0):
@@ -151,6 +161,92 @@ def test_catch_up_fills_in_what_is_open_and_nothing_else(workspace):
     assert records.done(workspace) == {"causal_mask"}
     assert catch_up("06") == [], "a second time there is nothing to do"
     assert next_up(standings()).number in ("05", "06") and "↷" in page(standings())
+
+
+def stub_of(path, name):
+    notebook = nbformat.read(path, 4)
+    return notebook, next(c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == name)
+
+
+def filled_in(path):
+    return [cell.source for cell in nbformat.read(path, 4).cells if cell.source.startswith("# filled in by catch-up")]
+
+
+BEGUN = {
+    "above the line": lambda source: source.replace("    # YOUR CODE", "    best = logits.max()\n    # YOUR CODE"),
+    "below the line": lambda source: f"{source}\n    return best",
+    "another docstring": lambda source: source.replace('"""', '"""To do on Monday. ', 1),
+    "a note before it": lambda source: f"# what is asked here?\n{source}",
+}
+
+
+@pytest.mark.parametrize("begin", BEGUN.values(), ids=BEGUN)
+def test_what_was_begun_is_kept_wherever_it_stands(workspace, begin):
+    path = workspace / lesson("00")
+    notebook, cell = stub_of(path, "greedy_choice")
+    mine = cell.source = begin(cell.source)
+    assert "raise NotImplementedError()" in mine
+    nbformat.write(notebook, path)
+    catch_up("01")
+    sources = [cell.source for cell in nbformat.read(path, 4).cells]
+    assert sources[sources.index(mine) + 1].startswith("# filled in by catch-up")
+
+
+def test_a_stub_with_other_line_ends_is_not_begun_and_without_a_list_it_is(workspace):
+    path = workspace / lesson("00")
+    notebook, cell = stub_of(path, "greedy_choice")
+    cell.source = cell.source.replace("\n", "\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + nbformat.writes(notebook).replace("\n", "\r\n").encode())
+    catch_up("01")
+    assert stub_of(path, "greedy_choice")[1].source == filled_in(path)[0]
+
+    (workspace / ".course/copies.json").unlink()
+    path = workspace / lesson("01")
+    stub = stub_of(path, "count_pairs")[1].source
+    catch_up("02")
+    assert stub_of(path, "count_pairs")[1].source == stub and len(filled_in(path)) == len(of_lesson("01"))
+
+
+def test_a_stub_of_an_earlier_version_is_not_begun_and_the_newest_copy_is_filled(workspace, tmp_path):
+    """A lesson that changed in another cell, and one whose stub changed: in a copy beside the edited one, or in it."""
+    name = lesson("00")
+    notebook = nbformat.read(workspace / name, 4)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("mine"))
+    nbformat.write(notebook, workspace / name)
+    before = (workspace / name).read_bytes()
+    lessons = tmp_path / "lessons"
+    (lessons / name).parent.mkdir(parents=True)
+    changed = nbformat.read(LESSONS / name, 4)
+    changed.cells[2].source += " (changed)"
+    nbformat.write(changed, lessons / name)
+    copy_lessons(lessons, workspace)
+    beside = name.replace(".ipynb", ".updated.ipynb")
+    assert catch_up("01", lessons, workspace) == [(beside, of_lesson("00"))]
+    assert (workspace / name).read_bytes() == before and len(filled_in(workspace / beside)) == 1
+
+    (workspace / "progress.json").unlink()
+    (workspace / beside).unlink()
+    assert catch_up("01", lessons, workspace) == [(name, of_lesson("00"))]
+    assert stub_of(workspace / name, "greedy_choice")[1].source == filled_in(workspace / name)[0]
+
+
+def test_a_copy_is_not_filled_in_while_another_process_writes_the_workspace(workspace, monkeypatch):
+    """Nor is the start page written."""
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    held = FileLock(workspace / ".course/lock")
+    with held:
+        for write in (lambda: catch_up("01"), write_start_page, copy_lessons):
+            with pytest.raises((OSError, WorkspaceError), match="another process has been writing there"):
+                write()
+
+
+def test_what_a_learner_adds_to_the_page_survives_a_byte_order_mark(workspace):
+    path = write_start_page()
+    notebook = nbformat.read(path, 4)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("mine"))
+    path.write_bytes(b"\xef\xbb\xbf" + nbformat.writes(notebook).encode())
+    write_start_page()
+    assert [cell.source for cell in nbformat.read(path, 4).cells[2:]] == ["mine"]
 
 
 def test_what_was_filled_in_passes_but_does_not_count_as_ones_own(workspace, capsys):

@@ -20,6 +20,7 @@ from course_lib.classroom.workspace import (
     WorkspaceError,
     changed_cells,
     copy_lessons,
+    learners_copies,
     learners_version,
     lesson_names,
     was_saved,
@@ -252,6 +253,97 @@ def test_whether_a_copy_was_saved(course):
     assert was_saved(FIRST, course.workspace) == 0 and was_saved("99_none.ipynb", course.workspace) == 0
     course.run(FIRST)
     assert was_saved(FIRST, course.workspace) == (course.workspace / FIRST).stat().st_mtime
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+def in_cells(path):
+    """As an editor on Windows may leave it: the line ends inside of the cells."""
+    notebook = nbformat.read(path, 4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("\n", "\r\n")
+    nbformat.write(notebook, path)
+
+
+CHANGED_BY_A_PROGRAM = {
+    "line ends of the file": lambda path: path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n")),
+    "line ends in the cells": in_cells,
+    "a mark": lambda path: path.write_bytes(BOM + path.read_bytes()),
+    "all of it": lambda path: (in_cells(path), path.write_bytes(BOM + path.read_bytes().replace(b"\n", b"\r\n"))),
+}
+
+
+@pytest.mark.parametrize("program", CHANGED_BY_A_PROGRAM.values(), ids=CHANGED_BY_A_PROGRAM)
+def test_line_ends_and_a_byte_order_mark_are_no_edit(course, program):
+    course.copy()
+    program(course.workspace / FIRST)
+    assert course.copy() == {}
+    course.author(FIRST, 2)
+    assert "you had not edited" in course.copy()[FIRST] and list(course.files()) == [FIRST, SECOND]
+
+
+@pytest.mark.parametrize("program", ["line ends of the file", "a mark"])
+def test_a_lesson_with_other_line_ends_is_no_new_version(course, program):
+    course.copy()
+    mine, fresh = course.edit(SECOND), course.files()[FIRST]
+    for name in (FIRST, SECOND):
+        CHANGED_BY_A_PROGRAM[program](course.lessons / name)
+    assert course.copy() == {}
+    assert course.files() == {FIRST: fresh, SECOND: mine}
+    course.workspace = course.workspace.with_name("another")
+    assert list(course.copy()) == [FIRST, SECOND]
+    assert b"SOLUTION" not in course.files()[FIRST]
+
+
+def test_a_file_with_other_line_ends_was_not_saved_by_the_learner(course):
+    course.copy()
+    for program in ("line ends of the file", "a mark"):
+        CHANGED_BY_A_PROGRAM[program](course.workspace / FIRST)
+        assert was_saved(FIRST, course.workspace) == 0
+
+
+def test_digests_on_record_stay_valid():
+    """They are in learners' workspaces: for a file with the line ends that the course writes they never change."""
+    notebook = nbformat.writes(new_notebook(cells=[new_code_cell("a = 1\nb = 2"), new_code_cell("")])).encode()
+    assert module._each(notebook) == "8f0b3641 e3b0c442"
+    assert module._cells(notebook) == "2cf3d46c9b27598e49bcad71825452f48ba488d56c88c7696941760c0d375572"
+
+
+def test_a_copy_that_is_open_elsewhere_for_a_moment(course, monkeypatch):
+    course.copy()
+    course.author(FIRST, 2)
+    replace, refused = os.replace, []
+
+    def refusing(source, target):
+        if target not in refused:
+            refused.append(target)
+            raise PermissionError(13, "Access is denied", str(source), None, str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refusing)
+    assert list(course.copy()) == [FIRST] and course.version(FIRST) == "2"
+    assert len(refused) == 3, "the copy, the list of copies, what is new"
+
+
+def test_which_copy_is_the_newest(course):
+    def copies():
+        found = learners_copies(course.workspace)[FIRST]
+        return [(copy.file, copy.edited, copy.older) for copy in found]
+
+    course.copy()
+    assert copies() == [(FIRST, False, False)]
+    course.edit(FIRST)
+    assert copies() == [(FIRST, True, False)]
+    course.author(FIRST, 2), course.copy()
+    assert copies() == [(BESIDE, False, False), (FIRST, True, True)]
+    course.edit(BESIDE)
+    course.author(FIRST, 3), course.copy()
+    newest = "00_first.updated-2.ipynb"
+    assert copies() == [(newest, False, False), (FIRST, True, True), (BESIDE, True, True)]
+    os.replace(course.workspace / newest, course.workspace / FIRST)
+    course.edit(FIRST, "return 2 * x")
+    assert copies() == [(FIRST, True, False), (BESIDE, True, True)], "whatever the name, it is the third version"
 
 
 def test_new_points_reach_a_copy_but_are_no_reason_for_a_second_one(course):
