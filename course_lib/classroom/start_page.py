@@ -45,7 +45,7 @@ class Standing:
     caught_up: tuple[str, ...]  # of them, those that `catch-up` filled in
     run: float  # the part of its code cells that was run in a copy of the learner's, 0 to 1
     saved: float  # when the learner last saved a copy, in seconds; 0 for never
-    copy: str = ""  # the path of the newest copy in the workspace, where it is not `name`
+    copy: str = ""  # the path of the newest copy in the workspace; without one it will be `name`
     older: tuple[str, ...] = ()  # and of those that the learner edited before the lesson changed
 
     @property
@@ -93,7 +93,7 @@ def standings(lessons: Path = LESSONS, workspace: Path | None = None) -> list[St
                 caught_up=tuple(exercise for exercise in asked if exercise in filled - done),
                 run=max((_run(workspace / file) for file in saved), default=0.0),
                 saved=max(saved.values(), default=0.0),
-                copy=mine[0].file if mine else name,
+                copy=mine[0].file if mine else "",
                 older=tuple(copy.file for copy in mine if copy.older and copy.edited),
             )
         )

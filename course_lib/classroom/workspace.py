@@ -16,6 +16,7 @@ Line ends and a byte-order mark are no edit: git on Windows, and some editors, c
 """
 
 import codecs
+import contextlib
 import difflib
 import hashlib
 import itertools
@@ -114,10 +115,9 @@ def learners_copies(workspace: Path) -> dict[str, list[Copy]]:
     found = {}
     for name in sorted({copy["of"] for copy in copies.values()}):
         given = {file: copy for file, copy in copies.items() if copy["of"] == name}
-        there = [
-            file for file in sorted({name, *given}, key=lambda file: (len(file), file)) if (workspace / file).is_file()
-        ]
-        found[name] = sorted((_copy(file, given, workspace) for file in there), key=lambda copy: copy.older)
+        files = sorted({name, *given}, key=lambda file: (len(file), file))  # as `_names` has them
+        there = [_copy(file, given, workspace) for file in files if (workspace / file).is_file()]
+        found[name] = sorted(there, key=lambda copy: copy.older)
     return found
 
 
@@ -239,9 +239,11 @@ def _copy(file: str, given: dict[str, dict[str, str]], workspace: Path) -> Copy:
     """`given` has all versions of the lesson that are known to have come here, the newest last."""
     content, own, newest = content_of(workspace / file), given.get(file), [*given.values()][-1]
     cells = _cells(content)
-    if cells == newest["cells"] or own is None or cells == NO_NOTEBOOK:
-        return Copy(file, edited=cells != newest["cells"], older=cells != newest["cells"])
-    # whatever its name says, as a learner may have put a new version in the place of the old one: the most alike
+    if cells == newest["cells"]:
+        return Copy(file, edited=False, older=False)
+    if own is None or cells == NO_NOTEBOOK:  # nothing says what it came from
+        return Copy(file, edited=True, older=True)
+    # a learner may have put a new version in the place of the old one: the version that is most like it, not its name's
     there = set(_each(content).split())
     version = min((own, *given.values()), key=lambda copy: len(there ^ set(copy.get("each", "").split())))
     return Copy(file, edited=cells != version["cells"], older=version["cells"] != newest["cells"])
@@ -303,7 +305,8 @@ def _read(manifest: Path) -> tuple[dict[str, dict[str, str]], list[Change]]:
     except (ValueError, TypeError, AttributeError):
         pass
     aside = manifest.with_name("copies.damaged.json")
-    os.replace(manifest, aside)
+    with contextlib.suppress(FileNotFoundError):  # another process has done it already
+        os.replace(manifest, aside)
     return {}, [Change(f".course/{aside.name}", "the list of copies was damaged: set aside, nothing of yours is lost")]
 
 
