@@ -449,7 +449,7 @@ def model_builder(zoo: Mapping[str, ModelShape]):
     said = ipywidgets.HTML()
 
     def redraw(_=None) -> None:
-        values = [round(slider.value) for slider in sliders.values()]
+        values = [round(one.value) for one in sliders.values()]
         try:
             said.value = builder_html(build(zoo, *values))
         except ValueError as error:

@@ -58,7 +58,7 @@ def stepping(weight=of_all, clip=clipped, each=lambda gradient, longest: gradien
     def answer(weights, loss, pieces, longest):
         gradients, counts = [], []
         for piece in pick(pieces):
-            own = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+            own = {name: one.detach().clone().requires_grad_() for name, one in weights.items()}
             total, n = loss(own, piece)
             gradients.append(dict(zip(own, torch.autograd.grad(total, list(own.values())), strict=True)))
             counts.append(n)

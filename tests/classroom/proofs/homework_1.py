@@ -289,7 +289,7 @@ def learned(merge=joined, number=len, keep=lambda count: count):
         while len(merges) < n_merges and (pair := choose(words, ids)):
             merges.append(pair)
             ids[pair[0] + pair[1]] = number(ids)
-            words = {merge(word, pair): keep(count) for word, count in words.items()}
+            words = {merge(word, pair): keep(times) for word, times in words.items()}
         return merges
 
     return answer
