@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -414,11 +413,10 @@ def _rehearsed(llm: LLM, choices: Sequence[Choice]) -> Sequence[Choice]:
 def _stumbles(choice: Choice, arguments: tuple, expected: Any, n_layers: int) -> str:
     """Why a function cannot do this call, as a sentence; empty where it can."""
     allowed = PATIENCE / (n_layers if choice.piece.each_block else 1)
-    began = monotonic()
     try:
         answer = guard.call(choice.function, arguments, allowed, guard.Sink())
     except Wrong as wrong:
-        if monotonic() - began >= allowed:
+        if wrong.sentence in (guard.OutOfTime.sentence, guard.Waits.sentence):
             return (
                 f"yours is right and too slow here: it would take over {PATIENCE:.0f} s to read a question of 37 tokens"
             )

@@ -4,40 +4,50 @@ import dataclasses
 import difflib
 import inspect
 import linecache
+import logging
 import secrets
+import sys
+import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 from course_lib.classroom import my_llm, records
-from course_lib.classroom.exercise import Exercise, NotDone, Wrong
+from course_lib.classroom.exercise import BrokenCheck, Exercise, NotDone, Wrong
 from course_lib.classroom.exercises import exercises
 from course_lib.classroom.guard import MANY_CHARACTERS
 
 CAUGHT_UP = "# filled in by catch-up: the course's own version"
-PATIENCE = 5  # graded functions have so many times as long: a busy machine must not cost marks
+PATIENCE = 3  # graded functions have so many times as long: a slow processor must not cost marks
+TYPO = 0.85  # as alike, by difflib, are a name and itself with a typo: `silu` is no typo of `swiglu`, at 0.8
+RUN_ABOVE = "Run > Run All Above Selected Cell"
 hints_given = Counter()  # in this session, by exercise
+log = logging.getLogger(__name__)
 
 
-def check(function: Callable) -> None:
+def check(function: Callable | str) -> None:
     """Try a function that an exercise asks for, on inputs drawn anew each time, and print what came out.
 
     A line for each check (✓, or ✗ with what is wrong and an input that shows it), then how many passed. Nothing that
     the function does ends in a traceback. When all pass, it is noted for `progress()`, and kept in `my_llm.py`.
+    A name stands for the notebook's function of that name.
     """
-    exercise = _find(function, print)
-    if exercise is None:
-        return
     try:
+        exercise, function = _find(function)
         results = list(attempt(exercise, function, secrets.randbits(62)))
+    except Refused as refused:
+        print(refused)
+        return
     except NotDone:
-        print(f"{exercise.name}: not done yet")
+        print(_not_done(exercise))
         return
 
     said = set()
     for says, wrong, _ in results:
         if wrong is None:
             print(f"✓ {says}")
+        elif isinstance(wrong, BrokenCheck):
+            print(f"? {says}: {wrong.sentence}.")
         elif wrong.sentence in said:
             print(f"✗ {says}: as above")
         else:
@@ -51,7 +61,9 @@ def check(function: Callable) -> None:
     passed = sum(wrong is None for _, wrong, _ in results)
     total = sum(map(len, exercise.checks.values()))
     if passed < total:
-        print(f"{exercise.name}: {passed} of {total} checks. hint({exercise.name}) helps.")
+        ours = all(isinstance(wrong, BrokenCheck | None) for _, wrong, _ in results)
+        help = "The rest is for the course to mend." if ours else f"hint({exercise.name}) helps."
+        print(f"{exercise.name}: {passed} of {total} checks. {help}")
         return
     print(f"✓ {exercise.name}: {passed} of {total} checks")
     if _is_filled_in(function):
@@ -64,39 +76,48 @@ def check(function: Callable) -> None:
 def attempt(exercise: Exercise, function: Callable, seed: int, part: str | None = None) -> Iterator[tuple]:
     """Run the checks (of one part, or all): yields for each its docstring, the `Wrong` or None, and the `Learner`.
 
+    A check that crashes yields a `BrokenCheck`, and the others go on.
+
     Raises:
         NotDone: the function is not written yet.
     """
     import torch
 
-    from course_lib.classroom.judging import Learner
+    from course_lib.classroom.judging import Learner, apart
 
     learner = Learner(function, exercise, seed)
     chosen = exercise.checks.values() if part is None else [exercise.checks[part]]
     for number, one in enumerate(check for group in chosen for check in group):
         random = torch.Generator().manual_seed(seed + number)
         try:
-            one(learner, random)
-            yield one.__doc__, None, learner
+            with apart(seed + number):
+                one(learner, random)
+            found = None
         except Wrong as wrong:
-            yield one.__doc__, wrong, learner
-            if learner.left <= 0:
-                return  # it would only run out of time again
+            found = wrong
+        except NotDone:
+            raise
+        except Exception as error:
+            log.info("the check %s of %s broke", one.__name__, exercise.name, exc_info=True)
+            found = BrokenCheck(error)
+        yield one.__doc__, found, learner
+        if found is not None and learner.left <= 0:
+            return  # it would only run out of time again
 
 
 def hint(function: Callable | str) -> None:
     """Print the next of three hints for an exercise, given as the function or its name."""
-    exercise = exercises().get(function) if isinstance(function, str) else None
-    if exercise is None:
-        exercise = _find(function, print)
-    if exercise is None:
+    try:
+        exercise = _exercise(function)
+    except Refused as refused:
+        print(refused)
         return
     hints_given[exercise.name] += 1
     number = min(hints_given[exercise.name], len(exercise.hints))
     print(f"Hint {number} of {len(exercise.hints)}: {exercise.hints[number - 1]}")
 
 
-def grade(function: Callable, part: str | None = None) -> None:
+def grade(function: Callable | str, part: str | None = None) -> None:
     """For graded cells: nothing when the function is right (in one part of the exercise, or all), else an error.
 
     The inputs are others than `check` draws, and the same each time, so marks are reproducible. Nothing is printed,
@@ -106,35 +127,99 @@ def grade(function: Callable, part: str | None = None) -> None:
 
     Raises:
         AssertionError: it is not right, not done, or not there; the message is the sentence `check` would give.
+        BrokenCheck: it passed all checks but those that crashed, which is for a person to look at.
     """
-
-    def refuse(sentence: str) -> None:
-        raise AssertionError(sentence)
-
-    exercise = _find(function, refuse)
+    try:
+        exercise, function = _find(function)
+    except Refused as refused:
+        raise AssertionError(str(refused)) from None
     if part is not None and part not in exercise.checks:
         raise ValueError(f"{exercise.name} has the parts {', '.join(exercise.checks)}, not {part!r}")
     exercise = dataclasses.replace(exercise, seconds=PATIENCE * exercise.seconds)
+    seed = zlib.crc32(f"{exercise.name}, graded".encode())
     try:
-        for _, wrong, _ in attempt(exercise, function, zlib.crc32(f"{exercise.name}, graded".encode()), part):
-            if wrong is not None:
-                refuse(f"{exercise.name}: {wrong.sentence}" + (f". {wrong.shown}" if wrong.shown else ""))
+        wrongs = [wrong for _, wrong, _ in attempt(exercise, function, seed, part) if wrong is not None]
     except NotDone:
-        raise AssertionError(f"{exercise.name}: not done yet") from None
+        raise AssertionError(_not_done(exercise)) from None
+    for wrong in sorted(wrongs, key=lambda wrong: isinstance(wrong, BrokenCheck)):  # a real mistake first
+        if isinstance(wrong, BrokenCheck):
+            raise wrong
+        raise AssertionError(f"{exercise.name}: {wrong.sentence}" + (f". {wrong.shown}" if wrong.shown else ""))
 
 
-def _find(function: Callable | str, tell: Callable[[str], None]) -> Exercise | None:
+class Refused(Exception):
+    """What was given is not to be checked: why, as a sentence."""
+
+
+def _find(function: Callable | str) -> tuple[Exercise, Callable]:
+    """The exercise, and the function itself where its name was given.
+
+    Raises:
+        Refused: there is no such exercise, or no such function.
+    """
+    exercise = _exercise(function)
+    if isinstance(function, str):
+        name, function = function, _notebook().get(function)
+        if function is None or isinstance(function, str):
+            raise Refused(_not_there(name))
+        return _find(function)
+    if inspect.isclass(function) != inspect.isclass(exercise.oracle):
+        given, asked, word = (
+            ("class", "function", "def") if inspect.isclass(function) else ("function", "class", "class")
+        )
+        raise Refused(f"{exercise.name} is a {given} here, and a {asked} is asked for: write it with `{word}`.")
+    return exercise, function
+
+
+def _exercise(function: Callable | str) -> Exercise:
     name = function if isinstance(function, str) else getattr(function, "__name__", None)
-    if not isinstance(function, str) and not (inspect.isroutine(function) and isinstance(name, str)):
-        tell(f"A function is asked for, and this is an object of type {type(function).__name__}.")
-    elif name == "<lambda>":
-        tell("This function has no name: write it with `def`.")
-    elif name in exercises():
-        return exercises()[name]
-    else:
+    callable_ = isinstance(function, str) or inspect.isroutine(function) or inspect.isclass(function)
+    if not (callable_ and isinstance(name, str)):
+        raise Refused(f"A function is asked for, and this is an object of type {type(function).__name__}.")
+    if name == "<lambda>":
+        raise Refused("This function has no name: write it with `def`.")
+    if name not in exercises():
         close = difflib.get_close_matches(name, exercises(), n=3)
-        tell(f"There is no exercise called {name}." + (f" Did you mean {' or '.join(close)}?" if close else ""))
-    return None
+        did_you = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise Refused(f"There is no exercise called {name}.{did_you}")
+    return exercises()[name]
+
+
+def _notebook() -> dict:
+    """What the notebook has defined."""
+    return vars(sys.modules["__main__"])
+
+
+def _not_done(exercise: Exercise) -> str:
+    return f"{exercise.name}: not done yet" + (f". {like}" if (like := _like(exercise.name)) else "")
+
+
+def _like(name: str) -> str:
+    """A sentence about a function of the notebook that may be meant by this name; empty where there is none."""
+    own = [other for other, value in _notebook().items() if getattr(value, "__module__", None) == "__main__"]
+    functions = [other for other in own if inspect.isroutine(_notebook()[other]) and other not in exercises()]
+    close = difflib.get_close_matches(name, functions, n=1, cutoff=TYPO)
+    return f"There is a function {close[0]} in this notebook: did you mean to call it {name}?" if close else ""
+
+
+def _not_there(name: str) -> str:
+    like = f" {_like(name)}" if name in exercises() else ""
+    return f"This kernel has no {name} yet. If a cell above makes it: {RUN_ABOVE}, then this cell again.{like}".rstrip()
+
+
+def _explain_missing_names() -> None:
+    """After the traceback of a cell that uses an unknown name, as in mid-lesson with a new kernel, say what helps."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None or shell.custom_exceptions:  # there can be but one: somebody else's
+        return
+
+    def explain(shell, kind, error, trace, tb_offset=None):
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+        *_, (frame, _) = traceback.walk_tb(trace)
+        if kind is NameError and frame.f_locals is frame.f_globals:  # of the cell itself, and not of a function
+            print(_not_there(error.name))
+
+    shell.set_custom_exc((NameError,), explain)
 
 
 def _is_filled_in(function: Callable) -> bool:
@@ -148,3 +233,6 @@ def _tell_what_it_printed(sink) -> None:
     else:
         beginning = sink.beginning.strip().split("\n")[0][:80]
         print(f"It printed while it was checked (held back here). That began: {beginning}")
+
+
+_explain_missing_names()

@@ -13,6 +13,18 @@ class Wrong(Exception):
         self.sentence, self.shown = sentence, shown
 
 
+class BrokenCheck(Wrong):
+    """A check, or the oracle, crashed: that is the course's mistake, and never the learner's."""
+
+    def __init__(self, error: Exception):
+        said = str(error).strip().split("\n")[0][:200]
+        super().__init__(
+            f"a mistake of the course, not yours: this check itself stopped with {type(error).__name__}"
+            + (f": {said}" if said else "")
+            + ". Nothing of yours is lost. Please report it"
+        )
+
+
 class NotDone(Exception):
     """The function is not written yet."""
 

@@ -1,9 +1,14 @@
 """Running a learner's function: what it raises, prints, or never finishes ends in a sentence, and the kernel lives on.
 
-The limit of time is an interval timer in the main thread where the system has one. Elsewhere (Windows, or another
-thread) a watchdog raises the same exception in the running thread. What neither stops is one single call into C that
-does not come back, such as 10 ** 10 ** 10; the watchdog does not wake time.sleep either. Then interrupt or restart
-the kernel. Nor do we defend against a function that ends the process itself (os._exit).
+The limit is on the processor time of the thread that the function runs in: on a busy machine it has no less of it, and
+the threads that PyTorch calculates with do not use it up. A function that waits uses none, so the wall's clock has a
+limit, too, ten times as long.
+
+In the main thread, an interval timer rings when a limit may be reached, where the system has one. Elsewhere (Windows,
+or another thread) a watchdog raises the same exception in the running thread, whose processor time it gets from Linux,
+or from psutil on Windows; on macOS it has to take that of the whole process. What neither stops is one single call into
+C that does not come back, such as 10 ** 10 ** 10; the watchdog does not wake time.sleep either. Then interrupt or
+restart the kernel. Nor do we defend against a function that ends the process itself (os._exit).
 """
 
 import contextlib
@@ -29,10 +34,19 @@ LIBRARY = os.path.dirname(course_lib.__file__) + os.sep
 KEPT_CHARACTERS = 300
 MANY_CHARACTERS = 100_000
 POKE = 0.01  # seconds between attempts, for a loop that catches everything
+WALL = 10  # by the wall, a call may take so many times the processor time that it may use
 
 
 class OutOfTime(BaseException):
     """Raised inside the learner's function. Not an Exception, so that `except Exception` does not swallow it."""
+
+    sentence = "it did not finish in time, and was stopped: does a loop in it never end?"
+
+
+class Waits(OutOfTime):
+    """By the wall it took too long, and it hardly calculated."""
+
+    sentence = "it waits for something, and was stopped: is there a sleep, an input() or a lock in it?"
 
 
 class Sink(io.TextIOBase):
@@ -54,7 +68,7 @@ def call(function: Callable, arguments: tuple, seconds: float, sink: Sink) -> An
     """The function's answer.
 
     Raises:
-        Wrong: it crashed, ran longer than `seconds`, called itself for ever, or tried to leave.
+        Wrong: it crashed, calculated for more than `seconds`, waited, called itself for ever, or tried to leave.
         NotDone: it raises NotImplementedError, as an unwritten function does; where that is another one, which it
             calls, the message is the other's name.
     """
@@ -63,14 +77,15 @@ def call(function: Callable, arguments: tuple, seconds: float, sink: Sink) -> An
             contextlib.redirect_stdout(sink),
             contextlib.redirect_stderr(sink),
             warnings.catch_warnings(),
+            _kernel_stays(),
             _time_limit(seconds),
         ):
             warnings.simplefilter("ignore")
             return _learner(function, arguments)
     except KeyboardInterrupt:  # the learner's own interrupt
         raise
-    except OutOfTime:
-        raise Wrong("it did not finish in time, and was stopped: does a loop in it never end?") from None
+    except OutOfTime as late:
+        raise Wrong(late.sentence) from None
     except SystemExit:
         raise Wrong("it calls exit(): a function gives its answer with `return`") from None
     except RecursionError:
@@ -89,14 +104,20 @@ def unwritten(error: BaseException) -> bool:
     """Whether this is the stub's `raise NotImplementedError()`, and not PyTorch saying that it cannot do something."""
     if not isinstance(error, NotImplementedError):
         return False
-    return not error.args or "NotImplementedError" in traceback.extract_tb(error.__traceback__)[-1].line
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    source = linecache.getline(frame.f_code.co_filename, line) or " ".join(frame.f_code.co_names)
+    return not error.args or "NotImplementedError" in source
 
 
 def _other(error: BaseException, function: Callable) -> list[str]:
     """The name of the unwritten function, where it is not `function` itself."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    own = getattr(inspect.unwrap(function), "__code__", None)
-    return [] if frame.f_code is own else [frame.f_code.co_name]
+    return [] if frame.f_code in _own(function) else [frame.f_code.co_name]
+
+
+def _own(function: Callable) -> set:
+    """Its code; a class has that of its methods."""
+    return set(_codes(vars(function) if inspect.isclass(function) else function))
 
 
 def _crash(error: BaseException, function: Callable) -> str:
@@ -104,30 +125,89 @@ def _crash(error: BaseException, function: Callable) -> str:
     if isinstance(error, MemoryError) or "can't allocate memory" in said:
         return "it asks for more memory than there is"
     sentence = f"it stops with {type(error).__name__}" + (f": {said}" if said else "")
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    if lines and (source := linecache.getline(file, lines[-1]).strip()):
-        sentence += f" (line {lines[-1]} of its cell: `{source}`)"
+    files = {code.co_filename for code in _own(function)}
+    places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
+    if places and (source := linecache.getline(*places[-1]).strip()):
+        sentence += f" (line {places[-1][1]} of its cell: `{source}`)"
     return sentence
+
+
+@contextlib.contextmanager
+def _kernel_stays() -> Iterator[None]:
+    """IPython's own exit() and quit() raise nothing, and end the kernel after the cell: here they raise SystemExit."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        yield
+        return
+
+    def leave():
+        raise SystemExit
+
+    shell.ask_exit = leave
+    try:
+        yield
+    finally:
+        vars(shell).pop("ask_exit", None)
 
 
 @contextlib.contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
     if seconds <= 0:
         raise OutOfTime
-    timed = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
-    with _timer(seconds) if timed else _watchdog(seconds):
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+        limit = _timer(Limit(seconds, time.thread_time))
+    else:
+        limit = _watchdog(Limit(seconds, _processor_clock()))
+    with limit:
         yield
 
 
+class Limit:
+    """So many seconds on the processor, and `WALL` times as many by the wall, from now on."""
+
+    def __init__(self, seconds: float, processor: Callable[[], float]):
+        self.seconds, self.processor = seconds, processor
+        self.began, self.began_wall = processor(), time.monotonic()
+
+    def used(self) -> float:
+        """Seconds of the limit that are gone."""
+        return max(self.processor() - self.began, (time.monotonic() - self.began_wall) / WALL)
+
+    def left(self) -> float:
+        """Seconds from now on in which it is not reached, since a thread's clock is no faster than the wall's."""
+        return self.seconds - self.used()
+
+    def error(self) -> type[OutOfTime]:
+        return OutOfTime if self.processor() - self.began >= self.seconds else Waits
+
+
+def _processor_clock() -> Callable[[], float]:
+    """The processor time of the thread that asks for this clock, which others can read."""
+    if hasattr(time, "pthread_getcpuclockid"):
+        return functools.partial(time.clock_gettime, time.pthread_getcpuclockid(threading.get_ident()))
+    import psutil
+
+    own = threading.get_native_id()
+
+    def read() -> float:
+        threads = {thread.id: thread.user_time + thread.system_time for thread in psutil.Process().threads()}
+        return threads.get(own, time.process_time())
+
+    return read
+
+
 @contextlib.contextmanager
-def _timer(seconds: float) -> Iterator[None]:
+def _timer(limit: Limit) -> Iterator[None]:
     def stop(_, event, __):
         if event == "line":  # the event "exception" comes first, and would only replace ours
-            raise OutOfTime
+            raise limit.error()
         return stop
 
     def ring(_, frame):
+        left = limit.left()
+        if left > 0:
+            signal.setitimer(signal.ITIMER_REAL, max(left, POKE), POKE)
+            return
         # only inside the learner's function: a late ring must not hit our own tidying up
         inside = []
         while frame is not None and frame.f_code is not _learner.__code__:
@@ -139,11 +219,11 @@ def _timer(seconds: float) -> Iterator[None]:
         sys.settrace(lambda *_: None)
         for frame in inside:
             frame.f_trace = stop
-        raise OutOfTime
+        raise limit.error()
 
     tracer = sys.gettrace()
     handler = signal.signal(signal.SIGALRM, ring)
-    began, (left, interval) = time.monotonic(), signal.setitimer(signal.ITIMER_REAL, seconds, POKE)
+    began, (left, interval) = time.monotonic(), signal.setitimer(signal.ITIMER_REAL, limit.seconds, POKE)
     try:
         yield
     finally:
@@ -156,7 +236,7 @@ def _timer(seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watchdog(seconds: float) -> Iterator[None]:
+def _watchdog(limit: Limit) -> Iterator[None]:
     thread = ctypes.c_ulong(threading.get_ident())
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     done, lock = threading.Event(), threading.Lock()
@@ -164,19 +244,20 @@ def _watchdog(seconds: float) -> Iterator[None]:
 
     def watch():
         nonlocal asked
-        if done.wait(seconds):
-            return
-        while True:
+        left = limit.seconds
+        while not done.wait(max(left, POKE)):
             with lock:
                 if done.is_set():
                     return
+                left = limit.left()
+                if left > 0:
+                    continue
                 frame = sys._current_frames().get(thread.value)
                 while frame is not None and frame.f_code is not _learner.__code__:
                     frame = frame.f_back
                 if frame is not None:
                     asked = True
-                    raise_in(thread, ctypes.py_object(OutOfTime))
-            done.wait(POKE)
+                    raise_in(thread, ctypes.py_object(limit.error()))
 
     threading.Thread(target=watch, daemon=True).start()
     try:

@@ -4,14 +4,17 @@ import contextlib
 import copy
 import dis
 import inspect
+import logging
 import math
 import operator
 import random
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from time import monotonic
+from time import thread_time
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +22,7 @@ from course_lib.classroom import guard
 from course_lib.classroom.exercise import Exercise, NotDone, Wrong
 
 ALMOST = dict(rel_tol=1e-4, abs_tol=1e-5)
+log = logging.getLogger(__name__)
 
 
 class Learner:
@@ -64,9 +68,9 @@ class Learner:
         """The learner's answer as it is, for a check that looks at a property of it."""
         given = copy.deepcopy(arguments)
         watch = contextlib.nullcontext([]) if self.watched else guard.watched(given, self.exercise)
-        self.watched, began = True, monotonic()
+        self.watched, limit = True, guard.Limit(self.left, thread_time)
         try:
-            with watch as called, _own_luck(self.luck.getrandbits(62)):
+            with watch as called, apart(self.luck.getrandbits(62)):
                 answer = guard.call(self.function, given, self.left, self.sink)
         except NotDone as other:
             if str(other):
@@ -76,7 +80,7 @@ class Learner:
             if not called:
                 raise Wrong(wrong.sentence, wrong.shown or self._call(arguments)) from None
         finally:
-            self.left -= monotonic() - began
+            self.left = limit.left()
         if called:
             raise Wrong(f"it calls `{called[0]}` of course_lib, and that is what you are to write")
         if not all(map(same, given, arguments)):
@@ -114,19 +118,65 @@ def _explains(formula: Callable[..., Any], arguments: tuple, answer: Any) -> boo
         return same(answer, formula(*copy.deepcopy(arguments)))
     except (RuntimeError, IndexError):  # for this input the formula says nothing
         return None
+    except Exception:
+        log.info("the formula of a mistake broke", exc_info=True)  # ours, and so not for the learner: a test sees it
+        return None
 
 
 @contextlib.contextmanager
-def _own_luck(seed: int) -> Iterator[None]:
-    """Draws of the learner's function change nothing for the lesson, and come out the same in each grading."""
-    state = random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        random.seed(seed)
+def apart(seed: int) -> Iterator[None]:
+    """What a notebook has set for all of PyTorch, NumPy and Python does not hold inside, and holds again afterwards.
+
+    Nor does what is set inside hold outside. Draws are those of the seed: they change nothing for the lesson, and come
+    out the same in each grading.
+    """
+    dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    deterministic, luck, numpys_luck = torch.get_deterministic_debug_mode(), random.getstate(), np.random.get_state()
+    with (
+        torch.device("cpu") if _elsewhere() else contextlib.nullcontext(),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.autograd.set_detect_anomaly(False),
+        torch.random.fork_rng(devices=[]),
+        np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+        torch.set_deterministic_debug_mode("default")
         torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         try:
             yield
         finally:
-            random.setstate(state)
+            torch.set_default_dtype(dtype)
+            torch.set_float32_matmul_precision(precision)
+            torch.set_deterministic_debug_mode(deterministic)
+            random.setstate(luck)
+            np.random.set_state(numpys_luck)
+            if _elsewhere():
+                torch.set_default_device(None)
+
+
+def _elsewhere() -> bool:
+    """Whether new tensors are made on another device than the CPU."""
+    try:
+        return torch.get_default_device().type != "cpu"
+    except (RuntimeError, AssertionError):  # on a GPU that is not there
+        return True
+
+
+def _nothing():
+    """What an empty function consists of, in the Python that runs."""
+    ...
+    pass
+    return None
+
+
+NOTHING = {step.opcode for step in dis.get_instructions(_nothing)}
 
 
 def _is_empty(function: Callable) -> bool:
@@ -134,12 +184,9 @@ def _is_empty(function: Callable) -> bool:
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return False
-    steps = [step for step in dis.get_instructions(code) if step.opname not in ("RESUME", "NOP")]
-    return all(
-        step.opname == "RETURN_VALUE"
-        or (step.opname in ("LOAD_CONST", "RETURN_CONST") and step.argval in (None, Ellipsis))
-        for step in steps
-    )
+    steps = [*dis.get_instructions(code)]
+    constants = [step.argval for step in steps if step.opcode in dis.hasconst]
+    return {step.opcode for step in steps} <= NOTHING and all(value in (None, ...) for value in constants)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -195,6 +242,8 @@ def _kind(answer: Any, expected: Any) -> str:
     if isinstance(expected, Tensor):
         if type(answer) not in (Tensor, torch.nn.Parameter):
             return f"it returns {_name(answer)}, and {asked} is asked for"
+        if not _has_plain_numbers(answer):
+            return f"it returns a tensor of the kind {answer.layout} on {answer.device}: an ordinary one is asked for"
         if _number_kind(answer) != _number_kind(expected):
             return f"it returns numbers of type {_dtype(answer)}, and {_dtype(expected)} is asked for"
         if answer.shape != expected.shape:
@@ -202,6 +251,10 @@ def _kind(answer: Any, expected: Any) -> str:
     elif type(answer) is not type(expected) and not (type(answer) is int and type(expected) is float):
         return f"it returns {_name(answer)}, and {asked} is asked for"
     return ""
+
+
+def _has_plain_numbers(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
 
 
 def _number_kind(tensor: Tensor) -> str:
@@ -245,7 +298,8 @@ def _numeric(value: Any) -> bool:
 def describe(value: Any) -> str:
     """A value in a few words: small tensors as lists of rounded numbers, large ones by shape, functions by name."""
     if isinstance(value, Tensor):
-        return str(_rounded(value.tolist())) if value.numel() <= 24 else f"<{_name(value)[2:]}>"
+        few = value.numel() <= 24 and _has_plain_numbers(value)
+        return str(_rounded(value.tolist())) if few else f"<{_name(value)[2:]}>"
     if type(value) in (dict, Counter, defaultdict):
         text = "{" + ", ".join(f"{describe(key)}: {describe(item)}" for key, item in value.items()) + "}"
         return text if len(text) <= 200 else f"<{_name(dict(value))[2:]} of {len(value)}>"

@@ -167,7 +167,8 @@ def test_a_file_that_does_not_load_stops_nothing(text, sentence, smollm2, assemb
             "with SmolLM2's numbers yours gives another answer than the library's",
         ),
         (
-            "import time\ndef rms_norm(x, weight, eps):\n    time.sleep(0.3 * (len(weight) > 500))\n"
+            "import time\ndef rms_norm(x, weight, eps):\n    end = time.thread_time() + 0.3 * (len(weight) > 500)\n"
+            "    while time.thread_time() < end: pass\n"
             "    return x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * weight",
             "rms_norm",
             "yours is right and too slow here: it would take over 3 s to read a question of 37 tokens",
