@@ -389,6 +389,56 @@ def test_classes_and_functions_are_told_apart(monkeypatch, capsys):
     assert "it stops with ZeroDivisionError: division by zero (line" in capsys.readouterr().out
 
 
+# ---- in a notebook -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    """The shell of a kernel, in this process. Its cells' tracebacks are printed."""
+    from ipykernel.zmqshell import ZMQInteractiveShell
+    from traitlets.config import Config
+
+    def show(self, kind, error, trace):
+        print(f"{kind.__name__}: {error}")
+
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # put back afterwards
+    monkeypatch.setattr(ZMQInteractiveShell, "_showtraceback", show)
+    shell = ZMQInteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+    yield shell
+    shell.restore_sys_module_state()
+    ZMQInteractiveShell.clear_instance()
+
+
+def test_a_name_that_the_kernel_does_not_have_yet_gets_a_sentence(shell, capsys):
+    checking._explain_missing_names()
+    result = shell.run_cell("1\ncheck(greedy_choice)")
+    assert isinstance(result.error_in_exec, NameError), "for those who run a notebook, the cell has failed as ever"
+    sentence = "If a cell above makes it: Run > Run All Above Selected Cell, then this cell again."
+    out = capsys.readouterr().out
+    assert out == f"NameError: name 'check' is not defined\nThis kernel has no check yet. {sentence}\n"
+    shell.run_cell("def greedy_choise(logits): return 0")
+    shell.run_cell("greedy_choice")
+    assert "did you mean to call it greedy_choice?" in capsys.readouterr().out
+    for other in ("def f(): return zzz\nf()", "def f():\n    return x\n    x = 1\nf()", "1 / 0", "math.zzz"):
+        shell.run_cell(other)
+    assert capsys.readouterr().out.count("This kernel has no") == 1, "math, and no name inside of a function"
+
+
+def test_somebody_elses_handler_of_errors_stays(shell, capsys):
+    shell.set_custom_exc((ZeroDivisionError,), lambda *_, **__: print("theirs"))
+    checking._explain_missing_names()
+    shell.run_cell("1 / 0")
+    assert capsys.readouterr().out == "theirs\n"
+
+
+@pytest.mark.parametrize("leaves", ["exit()", "quit()", "exit(keep_kernel=True)", "get_ipython().ask_exit()"])
+def test_a_function_does_not_end_the_kernel(leaves, shell, capsys):
+    shell.run_cell(f"def greedy_choice(logits): {leaves}")
+    check("greedy_choice")
+    assert "it calls exit()" in capsys.readouterr().out and not shell.exit_now
+    assert "ask_exit" not in vars(shell)
+
+
 # ---- mistakes of ours ----------------------------------------------------------------------------
 
 

@@ -100,7 +100,7 @@ def the_class():
         "empty": (blank(), 0),
         "first half": (blank(**{name: SOLUTIONS[name] for name in FUNCTIONS[:4]}), points_of(*FUNCTIONS[:4])),
         "all wrong": (blank(**{name: WRONG[name] for name in FUNCTIONS}), 100 - sum(map(lost_by, FUNCTIONS))),
-        "syntax error": (solved(byte_words="    return {"), 100 - points_of("byte_words")),
+        "syntax error": (solved(byte_words="    return }"), 100 - points_of("byte_words")),
         "prints a pass": (blank(**dict.fromkeys(FUNCTIONS, "    print('✓ all checks passed')")), 0),
         "tests that pass": (with_tests_that_pass(blank()), 0),
         "one right, tests that pass": (
