@@ -62,8 +62,8 @@ def check(function: Callable | str) -> None:
     total = sum(map(len, exercise.checks.values()))
     if passed < total:
         ours = all(isinstance(wrong, BrokenCheck | None) for _, wrong, _ in results)
-        help = "The rest is for the course to mend." if ours else f"hint({exercise.name}) helps."
-        print(f"{exercise.name}: {passed} of {total} checks. {help}")
+        next_step = "The rest is ours to fix." if ours else f"hint({exercise.name}) helps."
+        print(f"{exercise.name}: {passed} of {total} checks. {next_step}")
         return
     print(f"✓ {exercise.name}: {passed} of {total} checks")
     if _is_filled_in(function):
@@ -137,14 +137,17 @@ def grade(function: Callable | str, part: str | None = None) -> None:
         raise ValueError(f"{exercise.name} has the parts {', '.join(exercise.checks)}, not {part!r}")
     exercise = dataclasses.replace(exercise, seconds=PATIENCE * exercise.seconds)
     seed = zlib.crc32(f"{exercise.name}, graded".encode())
+    broken = None
     try:
-        wrongs = [wrong for _, wrong, _ in attempt(exercise, function, seed, part) if wrong is not None]
+        for _, wrong, _ in attempt(exercise, function, seed, part):
+            if isinstance(wrong, BrokenCheck):
+                broken = wrong  # said only if nothing is wrong with the function
+            elif wrong is not None:
+                raise AssertionError(f"{exercise.name}: {wrong.sentence}" + (f". {wrong.shown}" if wrong.shown else ""))
     except NotDone:
         raise AssertionError(_not_done(exercise)) from None
-    for wrong in sorted(wrongs, key=lambda wrong: isinstance(wrong, BrokenCheck)):  # a real mistake first
-        if isinstance(wrong, BrokenCheck):
-            raise wrong
-        raise AssertionError(f"{exercise.name}: {wrong.sentence}" + (f". {wrong.shown}" if wrong.shown else ""))
+    if broken is not None:
+        raise broken
 
 
 class Refused(Exception):
@@ -173,8 +176,8 @@ def _find(function: Callable | str) -> tuple[Exercise, Callable]:
 
 def _exercise(function: Callable | str) -> Exercise:
     name = function if isinstance(function, str) else getattr(function, "__name__", None)
-    callable_ = isinstance(function, str) or inspect.isroutine(function) or inspect.isclass(function)
-    if not (callable_ and isinstance(name, str)):
+    can_be_one = isinstance(function, str) or inspect.isroutine(function) or inspect.isclass(function)
+    if not (can_be_one and isinstance(name, str)):
         raise Refused(f"A function is asked for, and this is an object of type {type(function).__name__}.")
     if name == "<lambda>":
         raise Refused("This function has no name: write it with `def`.")
@@ -203,8 +206,12 @@ def _like(name: str) -> str:
 
 
 def _not_there(name: str) -> str:
-    like = f" {_like(name)}" if name in exercises() else ""
-    return f"This kernel has no {name} yet. If a cell above makes it: {RUN_ABOVE}, then this cell again.{like}".rstrip()
+    sentences = [
+        f"This kernel has no {name} yet. If a cell above defines it, choose {RUN_ABOVE}, and run this cell again."
+    ]
+    if name in exercises() and (like := _like(name)):
+        sentences.append(like)
+    return " ".join(sentences)
 
 
 def _explain_missing_names() -> None:

@@ -17,6 +17,7 @@ class BrokenCheck(Wrong):
     """A check, or the oracle, crashed: that is the course's mistake, and never the learner's."""
 
     def __init__(self, error: Exception):
+        self.__cause__ = error
         said = str(error).strip().split("\n")[0][:200]
         super().__init__(
             f"a mistake of the course, not yours: this check itself stopped with {type(error).__name__}"

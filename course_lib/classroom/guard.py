@@ -7,8 +7,9 @@ limit, too, ten times as long.
 In the main thread, an interval timer rings when a limit may be reached, where the system has one. Elsewhere (Windows,
 or another thread) a watchdog raises the same exception in the running thread, whose processor time it gets from Linux,
 or from psutil on Windows; on macOS it has to take that of the whole process. What neither stops is one single call into
-C that does not come back, such as 10 ** 10 ** 10; the watchdog does not wake time.sleep either. Then interrupt or
-restart the kernel. Nor do we defend against a function that ends the process itself (os._exit).
+C that does not come back, such as 10 ** 10 ** 10; the watchdog does not wake time.sleep either, and a loop that catches
+everything may outlast it. Then interrupt or restart the kernel. Nor do we defend against a function that ends the
+process itself (os._exit).
 """
 
 import contextlib

@@ -207,9 +207,12 @@ def same(one: Any, other: Any) -> bool:
     one, other = _plain(one), _plain(other)
     numbers = (int, float, bool)
     if type(one) in numbers and type(other) in numbers:
-        both_nan = math.isnan(one) and math.isnan(other)
-        exact = float not in (type(one), type(other))
-        return both_nan or (one == other if exact else math.isclose(one, other, **ALMOST))
+        if float not in (type(one), type(other)):
+            return one == other
+        try:
+            return math.isclose(one, other, **ALMOST) or (math.isnan(one) and math.isnan(other))
+        except OverflowError:  # a whole number that is larger than any float
+            return False
     if type(one) is not type(other):
         return False
     if type(one) in (list, tuple):
@@ -285,7 +288,11 @@ def _name(value: Any) -> str:
 
 
 def _nan(answer: Any, expected: Any) -> str:
-    count = [int(torch.as_tensor(value).isnan().sum()) for value in (answer, expected) if _numeric(value)]
+    count = [
+        int(value.isnan().sum()) if isinstance(value, Tensor) else value != value
+        for value in (answer, expected)
+        if _numeric(value)
+    ]
     if len(count) == 2 and count[0] > count[1]:
         return "NaN (not a number) comes out: a 0 / 0, an ∞ − ∞, or the root or logarithm of a negative number"
     return ""
@@ -305,6 +312,8 @@ def describe(value: Any) -> str:
         return text if len(text) <= 200 else f"<{_name(dict(value))[2:]} of {len(value)}>"
     if inspect.isfunction(value):
         return value.__name__
+    if type(value) is int and value.bit_length() > 600:  # Python refuses to write down the largest
+        return f"<a whole number of {value.bit_length()} bits>"
     if type(value) in (set, frozenset):
         items = ", ".join(sorted(map(describe, value), key=lambda item: (len(item), item)))
         return ("{" + items + "}" if items else "set()") if len(items) < 200 else f"<set of {len(value)}>"

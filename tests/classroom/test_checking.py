@@ -413,7 +413,7 @@ def test_a_name_that_the_kernel_does_not_have_yet_gets_a_sentence(shell, capsys)
     checking._explain_missing_names()
     result = shell.run_cell("1\ncheck(greedy_choice)")
     assert isinstance(result.error_in_exec, NameError), "for those who run a notebook, the cell has failed as ever"
-    sentence = "If a cell above makes it: Run > Run All Above Selected Cell, then this cell again."
+    sentence = "If a cell above defines it, choose Run > Run All Above Selected Cell, and run this cell again."
     out = capsys.readouterr().out
     assert out == f"NameError: name 'check' is not defined\nThis kernel has no check yet. {sentence}\n"
     shell.run_cell("def greedy_choise(logits): return 0")
@@ -463,7 +463,7 @@ def test_a_check_that_breaks_is_ours_and_the_others_run(broken, capsys, caplog):
         "Nothing of yours is lost. Please report it."
     )
     assert sum(line.startswith("✓") for line in lines) == 5
-    assert lines[-1] == "greedy_choice: 5 of 6 checks. The rest is for the course to mend."
+    assert lines[-1] == "greedy_choice: 5 of 6 checks. The rest is ours to fix."
     assert [record.exc_info[0] for record in caplog.records] == [KeyError], "so that a test of ours sees it"
 
 
@@ -486,7 +486,7 @@ def test_an_oracle_that_crashes_is_ours(error, monkeypatch, capsys):
         lambda: {"greedy_choice": dataclasses.replace(exercises()["greedy_choice"], oracle=oracle)},
     )
     out = said_of(lambda logits: int(logits.argmax()), capsys)
-    assert out.count("a mistake of the course, not yours") == 5 and "0 of 5 checks. The rest is for the course" in out
+    assert out.count("a mistake of the course, not yours") == 5 and "0 of 5 checks. The rest is ours to fix." in out
 
 
 def test_a_formula_that_crashes_explains_nothing(monkeypatch, capsys, caplog):
@@ -511,6 +511,13 @@ def test_an_odd_tensor_is_the_functions_mistake_and_not_ours(odd, capsys):
     right = exercises()["rms_norm"].oracle
     out = said_of(lambda x, weight, eps: odd(right(x, weight, eps)), capsys, "rms_norm")
     assert "an ordinary one is asked for" in out and "mistake of the course" not in out
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+@pytest.mark.parametrize("name", ["greedy_choice", "prompt_cost"])
+def test_a_huge_number_is_the_functions_mistake_and_not_ours(digits, name, capsys):
+    out = said_of(lambda *_: -(10**digits), capsys, name)
+    assert "<a whole number of " in out and "mistake of the course" not in out
 
 
 # ---- what a notebook may have set ----------------------------------------------------------------
