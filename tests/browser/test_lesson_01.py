@@ -17,7 +17,7 @@ def test_typing_changes_the_tokens(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": PYTHON}), tmp_path / "explorer.ipynb")
     with opened(tmp_path / "explorer.ipynb") as lesson:
         field = lesson.page.get_by_label("text", exact=True)
-        field.wait_for(timeout=20_000)
+        field.wait_for(timeout=300_000)
         cell = lesson.cell(field)
         lesson.wait_until_still(cell)
         assert "23 characters, 23 bytes" in lesson.seen(cell).text

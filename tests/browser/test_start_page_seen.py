@@ -29,4 +29,4 @@ def test_the_map_is_there_and_a_click_leads_to_the_lesson(tmp_path, monkeypatch)
         there = "phase_1_input_processing/01_text_to_tokens.ipynb"
         page.request.put(f"{lesson.address}/api/contents/{there}", data={"type": "notebook", "content": EMPTY})
         page.get_by_role("link", name="01 · Text to tokens").first.click()
-        page.get_by_role("tab", name="01_text_to_tokens.ipynb").first.wait_for(timeout=20_000)
+        page.get_by_role("tab", name="01_text_to_tokens.ipynb").first.wait_for(timeout=300_000)

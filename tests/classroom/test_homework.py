@@ -369,6 +369,7 @@ def test_no_wrong_homework_gets_more_than_twenty_points(name):
     assert sum(AT_MOST.get(function, 0) for function in functions(name)) <= 20
 
 
+@pytest.mark.slow  # test_exercises sees that none gets all of them
 @each_function
 def test_no_wrong_answer_gets_more_than_some_parts(name, function):
     """So the best of all combinations of wrong answers can be summed up."""

@@ -130,7 +130,7 @@ class Learner:
 
     def log_in(self) -> None:
         page = f"{self.address}/hub/login"
-        until(lambda: self._answers(page), 60, "the hub did not answer")
+        until(lambda: self._answers(page), 300, "the hub did not answer")
         form = {"username": self.name, "password": "any", "_xsrf": self.web.cookies["_xsrf"]}
         assert self.web.post(page, data=form, allow_redirects=False).status_code == 302
         self.web.get(f"{self.address}/hub/home").raise_for_status()  # with the cookie of one who is logged in
@@ -140,7 +140,7 @@ class Learner:
         token.raise_for_status()
         self.web.headers["Authorization"] = f"token {token.json()['token']}"
         self.web.post(f"{mine}/server").raise_for_status()
-        until(lambda: self.web.get(mine).json()["servers"].get("", {}).get("ready"), 240, "no server for a learner")
+        until(lambda: self.web.get(mine).json()["servers"].get("", {}).get("ready"), 900, "no server for a learner")
 
     def _answers(self, page: str) -> bool:
         import requests

@@ -256,7 +256,7 @@ def test_what_was_filled_in_passes_but_does_not_count_as_ones_own(workspace, cap
     wanted = [cell for cell in cells if "greedy_choice" in cell.source and cell.cell_type == "code"][:2]
     wanted.append(nbformat.v4.new_code_cell("check(greedy_choice)"))
     notebook = nbformat.v4.new_notebook(cells=wanted)
-    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": workspace}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": workspace}}).execute()
     said = "".join(out.get("text", "") for cell in notebook.cells for out in cell.outputs)
     assert "✓ greedy_choice: " in said and "filled in by catch-up" in said
     assert records.done(workspace) == set() and not (workspace / "my_llm.py").exists()

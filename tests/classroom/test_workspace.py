@@ -578,7 +578,7 @@ def test_run_all_on_the_unsolved_copy_reaches_the_end(lesson, tmp_path, monkeypa
 
 
 def run_all(notebook, folder, unsolved):
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": folder}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": folder}}).execute()
     errors = [out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "error"]
     assert not errors, json.dumps(errors, indent=1)
     printed = "".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))
