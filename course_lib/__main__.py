@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -149,6 +150,9 @@ COMMANDS = (doctor, fetch, workspace, catch_up, homework, marks, slides, trace, 
 
 def main() -> None:
     """Run one command. An error is shown as its one sentence, with exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a file or a pipe on Windows has no ✓ and no →
     if typer is None:
         if sys.argv[1:] == ["doctor"]:
             doctor()

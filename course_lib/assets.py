@@ -171,6 +171,7 @@ def _fetch_archive(archive: Archive) -> None:
     damaged: list[str] = []
     try:
         from course_lib import registry
+        from course_lib.classroom.files import replace
 
         with _work_folder(archive) as work:
             states = {asset: _state(asset) for asset in archive.assets}
@@ -185,7 +186,7 @@ def _fetch_archive(archive: Archive) -> None:
             for asset, part in ready.items():
                 target = data_folder() / asset.file
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(part, target)
+                replace(part, target)
     except (ImportError, OSError, AssetError) as error:
         reason = _sentence(error, archive)
         if damaged:

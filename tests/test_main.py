@@ -1,5 +1,6 @@
 """`python -m course_lib …`: what a person at a terminal sees."""
 
+import io
 import subprocess
 import sys
 
@@ -51,6 +52,16 @@ def test_errors_with_a_sentence_have_no_traceback(monkeypatch, capsys, error):
     monkeypatch.setattr(assets, "fetch", fail)
     status, _, err = course(monkeypatch, capsys, "fetch")
     assert (status, err) == (1, "top_p must be in (0, 1], got 1.5 [see /help]\n")
+
+
+def test_what_a_pipe_cannot_hold_does_not_end_a_command(monkeypatch):
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding="cp1252", write_through=True)
+    monkeypatch.setattr(assets, "fetch", lambda names: print("✓ →") or [])
+    monkeypatch.setattr(sys, "argv", ["course_lib", "fetch"])
+    monkeypatch.setattr(sys, "stdout", pipe)
+    with pytest.raises(SystemExit) as excinfo:
+        main.main()
+    assert excinfo.value.code == 0 and pipe.buffer.getvalue().startswith(b"? ?\n0 files")
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):

@@ -1,4 +1,4 @@
-"""Windows and macOS, as far as they can be seen from Linux: `other_systems/sitecustomize.py` takes away what they lack."""
+"""Windows and macOS, as far as Linux can imitate them: `other_systems/sitecustomize.py` takes away what they lack."""
 
 import os
 import shutil

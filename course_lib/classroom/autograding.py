@@ -10,7 +10,6 @@ A submission is still a program that runs with the rights of whoever grades it: 
 import copy
 import re
 import secrets
-import sys
 from time import monotonic
 
 from jupyter_core.utils import ensure_async, run_sync
@@ -20,6 +19,11 @@ from nbformat.v4 import new_output
 from nbgrader.preprocessors import Execute, OverwriteCells
 from nbgrader.utils import is_grade
 from traitlets import Float, Integer
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 TIMED_OUT, DIED, NOT_RUN, NOT_SEEN = "CellTimeoutError", "DeadKernelError", "NotRunError", "NotSeenError"
 SENTENCES = {
@@ -51,9 +55,7 @@ class PatientExecute(Execute):
 
     def start_new_kernel(self, **settings):
         super().start_new_kernel(**settings)
-        if self.memory_gb and sys.platform == "linux":
-            import resource
-
+        if self.memory_gb and hasattr(resource, "prlimit"):  # Linux
             limit = int(self.memory_gb * 1e9)
             resource.prlimit(self.km.provisioner.pid, resource.RLIMIT_DATA, (limit, limit))
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from course_lib.classroom.files import replace
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -23,7 +25,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with open(beside, "rb+") as file:
             os.fsync(file.fileno())  # else a power cut could leave the new name with nothing behind it
         os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(beside, path)
+        replace(beside, path)
     except BaseException:
         os.unlink(beside)
         raise

@@ -3,7 +3,6 @@
 import builtins
 import io
 import os
-import pathlib
 import signal
 import sys
 
@@ -55,5 +54,3 @@ def rename(source, target, **settings):
 
 builtins.open = io.open = open
 os.replace, os.rename = replace, rename
-if hasattr(pathlib, "_local"):  # Python 3.13 has the name of its own
-    pathlib._local.io.open = open
