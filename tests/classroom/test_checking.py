@@ -164,10 +164,16 @@ def dozes(logits):
 ENDLESS, WAITS = "it did not finish in time, and was stopped: does a loop in it never end?", "it waits for something"
 
 
+@pytest.fixture
+def one_limit(impatient, sentence, monkeypatch):
+    """The limit that is not meant is far away: the machine that tests may be a busy one."""
+    monkeypatch.setattr(guard, "WALL", 1000 if sentence == ENDLESS else 3)
+
+
 @pytest.mark.parametrize(
     "function, sentence", [(for_ever, ENDLESS), (swallows_everything, ENDLESS), (sleeps, WAITS), (dozes, WAITS)]
 )
-def test_what_does_not_end_is_stopped(function, sentence, impatient, capsys):
+def test_what_does_not_end_is_stopped(function, sentence, one_limit, capsys):
     before = signal.getsignal(signal.SIGALRM)
     assert sentence in said_of(function, capsys)
     assert signal.getsignal(signal.SIGALRM) is before and signal.getitimer(signal.ITIMER_REAL)[1] == 0
@@ -185,7 +191,7 @@ def clocks(request, monkeypatch):
 
 
 @pytest.mark.parametrize("function, sentence", [(for_ever, ENDLESS), (dozes, WAITS)])
-def test_what_does_not_end_in_another_thread_is_stopped(function, sentence, impatient, clocks, capsys):
+def test_what_does_not_end_in_another_thread_is_stopped(function, sentence, one_limit, clocks, capsys):
     thread = threading.Thread(target=check, args=[called("greedy_choice", function)], daemon=True)
     thread.start()
     thread.join(60)
@@ -227,6 +233,7 @@ import signal, sys
 del signal.setitimer
 from course_lib.classroom import guard
 from course_lib.classroom.exercise import Wrong
+guard.WALL = 1000  # the machine that tests may be a busy one
 
 def for_ever():
     while True:
