@@ -36,6 +36,7 @@ def fetch(
 
 def workspace() -> None:
     """Make your own copy of the lessons, or bring it up to date. What you have edited is never overwritten."""
+    from course_lib.classroom import my_llm
     from course_lib.classroom.start_page import write_start_page
     from course_lib.classroom.workspace import copy_folder, copy_lessons
 
@@ -43,6 +44,8 @@ def workspace() -> None:
         print(f"{file}: {what}")
         for cell in cells:
             print(f"    {cell}")
+    for sentence in my_llm.after_update(copy_folder()):
+        print(sentence)
     write_start_page()
     print(f"Your copy of the lessons is up to date in {copy_folder()}")
 

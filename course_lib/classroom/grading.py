@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from course_lib.classroom.exercise import BrokenCheck
 from course_lib.classroom.workspace import LESSONS, ROOT, content_of, learners_version, lesson_names
 
 GRADEBOOK, COURSE = "grading/gradebook.db", "from-prompt-to-response"
@@ -125,8 +126,9 @@ def _to_read(root: Path, student: str, lesson: str, lost: list[str], present: li
 
     handed_in, released = read("submitted", student), read("release", "")
     now = nbformat.reads(present[0].decode(), 4) if present else nbformat.v4.new_notebook()
-    needed = _needed_release(handed_in, released, now, lost, list(_not_there(read("autograded", student))))
-    return [*needed, *worth_a_look(handed_in, released)]
+    graded = read("autograded", student)
+    needed = _needed_release(handed_in, released, now, lost, list(_not_there(graded)))
+    return [*needed, *_broken_checks(graded), *worth_a_look(handed_in, released)]
 
 
 def _needed_release(handed_in, released, now, lost: list[str], not_there: list[str]) -> list[str]:
@@ -167,6 +169,13 @@ def _not_there(graded) -> Iterator[str]:
     for output in (output for cell in graded.cells for output in cell.get("outputs", ())):
         if output.get("ename") in ("ImportError", "ModuleNotFoundError") and "course_lib" in output.evalue:
             yield output.evalue.split(" (")[0]
+
+
+def _broken_checks(graded) -> Iterator[str]:
+    """The parts whose check broke: whether they are right is for a person to say."""
+    for cell in graded.cells:
+        if any(output.get("ename") == BrokenCheck.__name__ for output in cell.get("outputs", ())):
+            yield f"a check of the course broke, so the points of {_nbgrader_of(cell).get('grade_id')} are yours to give"
 
 
 def _nbgrader_of(cell) -> dict:

@@ -98,6 +98,21 @@ def keep(exercise: Exercise, function: Callable) -> list[str]:
         return [f"It is not kept in {FILE}: {error.strerror}."]
 
 
+def after_update(folder: Path) -> list[str]:
+    """Let the file load though the course has lost what it imports; sentences about the functions that need that."""
+    file = folder / FILE
+    try:
+        with locked(folder):
+            old = _read(file) or ""
+            needs = needing(old)
+            if needs:
+                end = "\r\n" if "\r\n" in old else "\n"
+                write_atomically(file, loadable(old.replace("\r\n", "\n")).replace("\n", end))
+        return _stay_but_fail(needs)
+    except (CannotKeep, SyntaxError, ValueError, OSError):  # `check` says so, when there is something to keep
+        return []
+
+
 def _read(file: Path) -> str | None:
     """The text, its line ends as they are, without an editor's byte-order mark; None where there is no file."""
     return file.read_bytes().decode("utf-8-sig") if file.exists() else None

@@ -372,6 +372,21 @@ def test_what_came_back_is_imported_as_before(new_notebook, older_course, kept, 
     assert {*before.splitlines()} < {*kept.read_text().splitlines()}
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_an_update_lets_the_file_load_and_names_what_does_not_work(end, new_notebook, older_course, kept):
+    new_notebook()(OLD + "check(greedy_choice)")
+    kept.write_text(kept.read_text(), newline=end)
+    before = kept.read_bytes()
+    assert my_llm.after_update(kept.parent) == [] and kept.read_bytes() == before
+    older_course()
+    [sentence] = my_llm.after_update(kept.parent)
+    assert sentence.startswith(SENTENCE)
+    exec(kept.read_text(), {})
+    text = kept.read_bytes().decode()
+    assert text.count(end) == text.count("\n") and f"    return best(logits){end}" in text
+    assert my_llm.after_update(kept.parent / "nothing there") == []
+
+
 def test_an_import_inside_a_function_and_a_helpers_import_are_named_too(new_notebook, older_course, kept, capsys):
     notebook = new_notebook()
     notebook("def helper(logits):\n    from course_lib.older import best\n    return best(logits)")
