@@ -175,7 +175,8 @@ def _broken_checks(graded) -> Iterator[str]:
     """The parts whose check broke: whether they are right is for a person to say."""
     for cell in graded.cells:
         if any(output.get("ename") == BrokenCheck.__name__ for output in cell.get("outputs", ())):
-            yield f"a check of the course broke, so the points of {_nbgrader_of(cell).get('grade_id')} are yours to give"
+            part = _nbgrader_of(cell).get("grade_id")
+            yield f"a check of the course broke: whether {part} gets its points is for you to say"
 
 
 def _nbgrader_of(cell) -> dict:
