@@ -8,6 +8,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 import math
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,16 +20,31 @@ BLOCK = 32  # numbers that share one scale
 VERSIONS = (2, 3)
 SCALARS = dict(enumerate(("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4", "?"))) | {10: "<u8", 11: "<i8", 12: "<f8"}
 STRING, ARRAY = 8, 9
-KINDS = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1"}
-KINDS |= {10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 30: "BF16"}
+
+
+class Kind(IntEnum):
+    """What a tensor's numbers are stored as."""
+
+    F32, F16, Q4_0, Q4_1 = 0, 1, 2, 3
+    Q5_0, Q5_1, Q8_0, Q8_1 = 6, 7, 8, 9
+    Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K = 10, 11, 12, 13, 14, 15
+    BF16 = 30
 
 
 class Stored(NamedTuple):
     """A tensor as it lies in the file: what its numbers are stored as, its sizes, the outermost first, its bytes."""
 
-    kind: str
+    tensor_type: Kind
     shape: tuple[int, ...]
     data: np.ndarray
+
+    @property
+    def n_elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def n_bytes(self) -> int:
+        return self.data.nbytes
 
 
 @dataclass(frozen=True)
@@ -48,12 +64,12 @@ class GGUF:
         if name not in self.tensors:
             raise ValueError(f"{self.path.name} has no tensor {name!r}; it has {', '.join(list(self.tensors)[:4])}, …")
         stored = self.tensors[name]
-        if stored.kind not in DEQUANTIZE:
+        if stored.tensor_type not in DEQUANTIZE:
             raise ValueError(
-                f"tensor {name!r} in {self.path.name} is stored as {stored.kind}, which is not read here: "
-                f"use a file with {', '.join(DEQUANTIZE)}"
+                f"tensor {name!r} in {self.path.name} is stored as {stored.tensor_type.name}, which is not read here: "
+                f"use a file with {', '.join(kind.name for kind in DEQUANTIZE)}"
             )
-        dequantize, _, _ = DEQUANTIZE[stored.kind]
+        dequantize, _, _ = DEQUANTIZE[stored.tensor_type]
         return dequantize(torch.from_numpy(stored.data)).reshape(stored.shape)
 
 
@@ -129,7 +145,7 @@ class _Cursor:
         return array.tolist()
 
 
-def _read(file: _Cursor) -> tuple[dict[str, object], list[tuple[str, str, tuple[int, ...], int]]]:
+def _read(file: _Cursor) -> tuple[dict[str, object], list[tuple[str, Kind, tuple[int, ...], int]]]:
     """The metadata, and of each tensor its name, kind, shape and the place of its first byte."""
     _, version, n_tensors, n_pairs = file.numbers("<4sIQQ")
     if version not in VERSIONS:
@@ -139,7 +155,9 @@ def _read(file: _Cursor) -> tuple[dict[str, object], list[tuple[str, str, tuple[
     for _ in range(n_tensors):
         name, [n_dims] = file.string(), file.numbers("<I")
         *sizes, kind, offset = file.numbers(f"<{n_dims}QIQ")
-        tensors.append((name, KINDS.get(kind, f"kind {kind}"), tuple(reversed(sizes)), offset))
+        if kind not in set(Kind):
+            raise _Unread(f"stores {name} as kind {kind}, which is not known here: use another file of this model")
+        tensors.append((name, Kind(kind), tuple(reversed(sizes)), offset))
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or alignment < 1:
         raise _Unread(f"has general.alignment {alignment!r}, which must be a whole number of bytes: fetch it again")
@@ -147,7 +165,7 @@ def _read(file: _Cursor) -> tuple[dict[str, object], list[tuple[str, str, tuple[
     return metadata, [(*tensor, start + offset) for *tensor, offset in tensors]
 
 
-def _stored(content: np.ndarray, kind: str, shape: tuple[int, ...], start: int) -> Stored:
+def _stored(content: np.ndarray, kind: Kind, shape: tuple[int, ...], start: int) -> Stored:
     if kind not in DEQUANTIZE:
         return Stored(kind, shape, content[:0])  # no more is known of it; `GGUF.tensor` says so
     _, block, n_bytes = DEQUANTIZE[kind]
@@ -188,8 +206,8 @@ def _float16(data: Tensor) -> Tensor:
 
 # kind → how it is unpacked, and how many numbers stand in how many bytes
 DEQUANTIZE = {
-    "Q4_1": (dequantize_q4_1, BLOCK, 2 + 2 + BLOCK // 2),
-    "Q8_0": (dequantize_q8_0, BLOCK, 2 + BLOCK),
-    "F32": (_float32, 1, 4),
-    "F16": (_float16, 1, 2),
+    Kind.Q4_1: (dequantize_q4_1, BLOCK, 2 + 2 + BLOCK // 2),
+    Kind.Q8_0: (dequantize_q8_0, BLOCK, 2 + BLOCK),
+    Kind.F32: (_float32, 1, 4),
+    Kind.F16: (_float16, 1, 2),
 }

@@ -5,7 +5,7 @@ import torch
 
 from course_lib import assets
 from course_lib.pretrained.checkpoints import transformer_from_gguf
-from course_lib.pretrained.gguf import read_gguf
+from course_lib.pretrained.gguf import Kind, read_gguf
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,16 @@ def test_a_real_file_is_read_as_the_gguf_package_reads_it(real):
     theirs = {name: field.contents() for name, field in oracle.fields.items() if not name.startswith("GGUF.")}
     assert real.metadata == theirs and len(theirs["tokenizer.ggml.tokens"]) == 49_152
     assert [tensor.name for tensor in oracle.tensors] == list(real.tensors)
+    assert {kind.name: int(kind) for kind in Kind}.items() <= {
+        k.name: int(k) for k in gguf.GGMLQuantizationType
+    }.items()
     for tensor in oracle.tensors:
-        weights = gguf.dequantize(tensor.data, tensor.tensor_type)
+        weights, ours = gguf.dequantize(tensor.data, tensor.tensor_type), real.tensors[tensor.name]
+        assert (ours.n_elements, ours.n_bytes) == (tensor.n_elements, tensor.n_bytes)
         assert np.array_equal(real.tensor(tensor.name).numpy().reshape(weights.shape), weights), tensor.name
-    assert {stored.kind for stored in real.tensors.values()} == {"Q4_1", "Q8_0", "F32"} and len(real.tensors) == 272
+    assert {stored.tensor_type.name for stored in real.tensors.values()} == {"Q4_1", "Q8_0", "F32"} and len(
+        real.tensors
+    ) == 272
 
 
 def test_every_kind_of_metadata(tmp_path):
@@ -102,6 +108,11 @@ def test_not_a_gguf_file(tmp_path):
         (tmp_path / "c.gguf").write_bytes(b"GGUF" + version + bytes(16))
         with pytest.raises(ValueError, match=r"c.gguf is written in version \d+ of GGUF: versions 2 and 3 are read"):
             read_gguf(tmp_path / "c.gguf")
+    header = b"GGUF" + (3).to_bytes(4, "little") + (1).to_bytes(8, "little") + bytes(8)  # one tensor, no metadata
+    tensor = (1).to_bytes(8, "little") + b"w" + bytes(4) + (99).to_bytes(4, "little") + bytes(8)
+    (tmp_path / "d.gguf").write_bytes(header + tensor)
+    with pytest.raises(ValueError, match=r"d.gguf stores w as kind 99, which is not known here"):
+        read_gguf(tmp_path / "d.gguf")
 
 
 def test_what_is_not_read_is_said(tmp_path):

@@ -1295,7 +1295,7 @@ def answer_from_the_file(question, functions):
                 tensors[name] = file().tensor(name)
                 continue
             raw = torch.from_numpy(entry.data).reshape(-1, width)
-            tensors[name] = _of_learner(own[unpack], raw).reshape(*reversed(entry.shape.tolist()))
+            tensors[name] = _of_learner(own[unpack], raw).reshape(entry.shape)
         print(f"unpacked: {sum(tensor.numel() for tensor in tensors.values()):,} numbers")
 
         special = {name: tokenizer().special_tokens[name] for name in (START, END)}
