@@ -59,12 +59,8 @@ ASKS = """
     from course_lib.classroom.exercises import exercises
 
     return exercises()["{name}"].oracle({arguments})"""
-ARGUMENTS = {  # of the function, as its stub has them
-    name: next(
-        cell.source.split(f"def {name}(")[1].split(")")[0] for cell in blank().cells if f"def {name}(" in cell.source
-    )
-    for name in FUNCTIONS
-}
+STUBS = "\n".join(cell.source for cell in blank().cells)
+ARGUMENTS = {name: STUBS.split(f"def {name}(")[1].split(")")[0] for name in FUNCTIONS}
 FROM_THE_COURSE = """
     import json, pathlib
 

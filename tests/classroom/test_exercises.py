@@ -18,9 +18,15 @@ from course_lib.classroom.workspace import LESSONS, lesson_names
 
 NOTEBOOKS = [LESSONS / name for name in lesson_names()]
 EXERCISES, PROOFS = exercises(), proofs()
+LONG = {name for name, exercise in EXERCISES.items() if exercise.seconds > 8}  # they train a model
 FRESH = bool(os.environ.get("COURSE_FRESH"))
 
-RIGHT = [pytest.param(name, f, id=f"{name}-{f.__name__}") for name, proof in PROOFS.items() for f in proof.rights]
+RIGHT = [
+    # of those that take long, the lesson's own solution is enough for `make test`
+    pytest.param(name, f, id=f"{name}-{f.__name__}", marks=[pytest.mark.slow] if name in LONG else [])
+    for name, proof in PROOFS.items()
+    for f in proof.rights
+]
 WRONG = [
     pytest.param(name, f, diagnosis, id=f"{name}-{f.__name__}")
     for name, proof in PROOFS.items()
@@ -51,8 +57,7 @@ def draws(request, name):
     """How often to check a proof, each time on other inputs."""
     if request.param == "a draw":
         return 1
-    trains = EXERCISES[name].seconds > 8  # a model, for some seconds
-    return 2 if trains else 20 if FRESH else 6
+    return 2 if name in LONG else 20 if FRESH else 6
 
 
 def sources():

@@ -61,8 +61,9 @@ def corpus():
 # `Digits` in tokenizers asks Rust what a number is, and Rust knows Unicode 17: it cuts out 13 numbers that its own
 # pattern (edition 16) does not call numbers. Those 13 are left out of SmolLM2's test.
 _digits = pre_tokenizers.Digits(individual_digits=True)
-_number = split_words(r"\p{N}")
-NUMBERS_OF_EDITION_17 = [c for c in CHARACTERS if not _number(c) and len(_digits.pre_tokenize_str(c + "a")) == 2]
+_apart = "a".join(CHARACTERS)
+_theirs = {piece for piece, _ in _digits.pre_tokenize_str(_apart)} - {"a"}
+NUMBERS_OF_EDITION_17 = sorted(_theirs.intersection(CHARACTERS) - set(split_words(r"\p{N}")(_apart)))
 
 
 # ---- the same ids as the outside libraries -------------------------------------------------------
@@ -78,7 +79,7 @@ def test_a_corpus_gives_the_same_ids(ours, oracle, corpus, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=5000, derandomize=True, deadline=None)
+@settings(max_examples=1000, derandomize=True, deadline=None)
 @given(text=any_text)
 @example(text="\x04\x06\x13 \U00040000")  # SmolLM2 has no token for these bytes
 @example(text="")
