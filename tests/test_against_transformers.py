@@ -30,7 +30,7 @@ def test_logits_agree_to_a_thousandth(smollm2, reference, prompt):
     assert (ours - theirs).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("prompt", PROMPTS[:3])
+@pytest.mark.parametrize("prompt", [PROMPTS[0], *(pytest.param(text, marks=pytest.mark.slow) for text in PROMPTS[1:3])])
 def test_greedy_with_cache_equals_without_equals_transformers(smollm2, reference, prompt):
     ids = smollm2.tokenizer.encode(prompt)
     greedy = chooser(temperature=0)

@@ -387,8 +387,7 @@ def test_no_wrong_answer_gets_more_than_some_parts(name, function):
     assert best <= AT_MOST.get(function, 0)
 
 
-# one way through nbgrader is enough for what a change may break; the exercises' own proofs have the rest
-@pytest.fixture(scope="module", params=[NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
+@pytest.fixture(scope="module", params=NAMES)
 def marks(request, tmp_path_factory):
     """The homework, and student → (score, score of each graded cell) after release, handing in and autograde."""
     name, root = request.param, tmp_path_factory.mktemp("an instructor's")
@@ -415,6 +414,7 @@ def marks(request, tmp_path_factory):
         }
 
 
+@pytest.mark.slow  # test_grading.py goes the same way with one exercise, and test_exercises.py grades these
 def test_a_blank_gets_nothing_the_solutions_everything_and_plausible_wrong_answers_little(marks):
     name, students = marks
     assert students["blank"][0] == 0

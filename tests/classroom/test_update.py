@@ -334,6 +334,7 @@ def graded(tmp_path_factory):
     return root, {one.student: one for one in marks(NAME, root, today.parent)}
 
 
+@pytest.mark.slow  # nbgrader grades four submissions
 @pytest.mark.parametrize(
     "student, score, said",
     [

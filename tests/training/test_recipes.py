@@ -1,6 +1,7 @@
 """The Hill World run: what the floor is, and that the recipe is on its way to it. Lesson 11 runs all of it."""
 
 import math
+import os
 
 import pytest
 import torch
@@ -54,7 +55,7 @@ def test_a_tenth_of_the_run_has_the_words_and_not_yet_the_looking_back():
 
 
 @pytest.mark.slow  # lesson 11 makes over half as many steps, and asserts 3%
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1, 2] if os.environ.get("COURSE_FRESH") else [0])
 def test_the_longer_run_comes_within_2_percent_and_03_of_the_truth(seed):
     trainer = hill_world_trainer(WITHIN_2_PERCENT, seed=seed, progress=False)
     trainer.run()

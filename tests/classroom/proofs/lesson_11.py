@@ -228,7 +228,7 @@ def m_corrected(parameter, gradient, mean, mean_square, step, learning_rate, bet
     return finish(parameter, m, v, m / (1 - betas[0] ** step), v, learning_rate, epsilon, weight_decay)
 
 
-@adamw_update.wrong("✗ the first step, from averages of 0: mean is not corrected")
+@adamw_update.wrong("mean is not corrected")
 def v_corrected(parameter, gradient, mean, mean_square, step, learning_rate, betas, epsilon, weight_decay):
     m, v = averages(gradient, mean, mean_square, betas)
     return finish(parameter, m, v, m, v / (1 - betas[1] ** step), learning_rate, epsilon, weight_decay)
