@@ -7,6 +7,8 @@ from transformers import AutoModelForCausalLM
 from course_lib import assets
 from course_lib.prediction.generation import chooser, generate_ids
 
+pytestmark = pytest.mark.slow  # transformers takes half a minute to load it; test_checkpoints.py compares small models
+
 PROMPTS = [
     "The dog ran up the",
     "Once upon a time, there was a little girl named",
@@ -30,7 +32,7 @@ def test_logits_agree_to_a_thousandth(smollm2, reference, prompt):
     assert (ours - theirs).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("prompt", [PROMPTS[0], *(pytest.param(text, marks=pytest.mark.slow) for text in PROMPTS[1:3])])
+@pytest.mark.parametrize("prompt", PROMPTS[:3])
 def test_greedy_with_cache_equals_without_equals_transformers(smollm2, reference, prompt):
     ids = smollm2.tokenizer.encode(prompt)
     greedy = chooser(temperature=0)

@@ -1,6 +1,7 @@
 """`make install`, as far as it goes without a network, and what it installs."""
 
 import re
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,7 +33,11 @@ def make(tmp_path):
         (tmp_path / ".venv" / stamp).touch()
 
     def run(*arguments):
-        result = subprocess.run(["make", *arguments], cwd=tmp_path, capture_output=True, text=True)
+        # not as a part of the `make test` that runs this, with its PYTHON
+        outside = {
+            name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "PYTHON"
+        }
+        result = subprocess.run(["make", *arguments], cwd=tmp_path, env=outside, capture_output=True, text=True)
         return result.returncode == 0, result.stdout + result.stderr
 
     return run

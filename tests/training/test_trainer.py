@@ -345,6 +345,7 @@ with together() as device:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(tmp_path):
     shape = dict(vocab_size=50, context_length=40, d_model=24, n_layers=2, n_heads=4, n_kv_heads=2, d_head=6, d_ff=32)
     settings = dict(steps=8, batch_size=8, context_length=10, accumulate=2, precision="float32", progress=False)
