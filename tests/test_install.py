@@ -1,7 +1,7 @@
 """`make install`, as far as it goes without a network, and what it installs."""
 
-import re
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
