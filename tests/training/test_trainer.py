@@ -337,7 +337,8 @@ def train(device):  # what it makes is gone when the processes part
     stopped = run.run(watch=lambda run: run.step == 6 and rank == 1 and signal.raise_signal(signal.SIGINT))
     losses = run.run()
     total = sum(parameter.double().sum().item() for parameter in run.transformer.parameters())
-    print(json.dumps([rank, len(stopped), losses, total]))
+    # in one piece: the other one writes to the same place
+    print(json.dumps([rank, len(stopped), losses, total]) + "\\n", end="")
 
 
 with together() as device:
