@@ -16,6 +16,7 @@ from course_lib.classroom import my_llm, records
 from course_lib.classroom.exercise import BrokenCheck, Exercise, NotDone, Wrong
 from course_lib.classroom.exercises import exercises
 from course_lib.classroom.guard import MANY_CHARACTERS
+from course_lib.classroom.location import shell
 
 CAUGHT_UP = "# filled in by catch-up: the course's own version"
 PATIENCE = 3  # graded functions have so many times as long: a slow processor must not cost marks
@@ -216,17 +217,17 @@ def _not_there(name: str) -> str:
 
 def _explain_missing_names() -> None:
     """After the traceback of a cell that uses an unknown name, as in mid-lesson with a new kernel, say what helps."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is None or shell.custom_exceptions:  # there can be but one: somebody else's
+    ipython = shell()
+    if ipython is None or ipython.custom_exceptions:  # there can be but one: somebody else's
         return
 
-    def explain(shell, kind, error, trace, tb_offset=None):
-        shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+    def explain(ipython, kind, error, trace, tb_offset=None):
+        ipython.showtraceback((kind, error, trace), tb_offset=tb_offset)
         *_, (frame, _) = traceback.walk_tb(trace)
         if kind is NameError and frame.f_locals is frame.f_globals:  # of the cell itself, and not of a function
             print(_not_there(error.name))
 
-    shell.set_custom_exc((NameError,), explain)
+    ipython.set_custom_exc((NameError,), explain)
 
 
 def _is_filled_in(function: Callable) -> bool:

@@ -30,6 +30,7 @@ from typing import Any
 
 import course_lib
 from course_lib.classroom.exercise import Exercise, NotDone, Wrong
+from course_lib.classroom.location import shell
 
 LIBRARY = os.path.dirname(course_lib.__file__) + os.sep
 KEPT_CHARACTERS = 300
@@ -136,19 +137,19 @@ def _crash(error: BaseException, function: Callable) -> str:
 @contextlib.contextmanager
 def _kernel_stays() -> Iterator[None]:
     """IPython's own exit() and quit() raise nothing, and end the kernel after the cell: here they raise SystemExit."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is None:
+    ipython = shell()
+    if ipython is None:
         yield
         return
 
     def leave():
         raise SystemExit
 
-    shell.ask_exit = leave
+    ipython.ask_exit = leave
     try:
         yield
     finally:
-        vars(shell).pop("ask_exit", None)
+        vars(ipython).pop("ask_exit", None)
 
 
 @contextlib.contextmanager

@@ -22,9 +22,9 @@ def workspace_folder() -> Path | None:
 
 
 def nothing_is_kept() -> list[str]:
-    """For a person outside of the workspace, a sentence: why, and what to do. None where it is as it should be."""
+    """For a person outside of the workspace, a sentence: why, and what to do. Empty where it is as it should be."""
     graded = os.environ.get("NBGRADER_EXECUTION") == "autograde"
-    if _shell() is None or graded or _we_run_in(REPOSITORY / "notebooks"):
+    if shell() is None or graded or _we_run_in(REPOSITORY / "notebooks"):
         return []
     *_, started = _here()
     return [
@@ -47,12 +47,12 @@ def _here() -> Iterator[Path]:
     """Where we are, and where the notebook was started."""
     with contextlib.suppress(FileNotFoundError):  # a folder that somebody has deleted meanwhile
         yield Path.cwd().resolve()
-    if shell := _shell():
-        yield Path(shell.starting_dir).resolve()
-        if notebook := shell.user_ns.get("__vsc_ipynb_file__"):  # VS Code may start it elsewhere
+    if notebooks := shell():
+        yield Path(notebooks.starting_dir).resolve()
+        if notebook := notebooks.user_ns.get("__vsc_ipynb_file__"):  # VS Code may start it elsewhere
             yield Path(notebook).resolve().parent
 
 
-def _shell():
+def shell():
     """IPython's, where a person's cells run; None in a script and in the tests."""
     return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
