@@ -163,6 +163,11 @@ RUN_ALL = """() => {
   window.ran = null;
   jupyterapp.commands.execute("notebook:run-all-cells").then(() => { window.ran = true; });
 }"""
+# what widgets have sent to the kernel and is not answered in full
+WAITING = """() => {
+  const sent = jupyterapp.shell.currentWidget.sessionContext.session.kernel._futures;
+  return [...sent.values()].some(message => message.msg.header.msg_type === "comm_msg");
+}"""
 SEEN = """cell => ({
   pictures: [...cell.querySelectorAll(".jp-Cell-outputArea img")].map(image => image.src),
   text: cell.querySelector(".jp-Cell-outputArea").innerText,
@@ -246,16 +251,32 @@ class Lesson:
     def seen(self, cell) -> Seen:
         return Seen(**cell.evaluate(SEEN))
 
-    def wait_until_still(self, cell, seconds: float = PATIENCE) -> None:
-        """Until what the cell shows has not changed for a second."""
+    def enter(self, cell, label: str, value: str) -> Seen:
+        """Fill the field with this label, press Enter, and wait for all that follows."""
+        field = cell.get_by_label(label, exact=True)
+        field.fill(value)
+        field.press("Enter")
+        return self.wait_until_still(cell)
+
+    def choose(self, cell, label: str, option: str) -> Seen:
+        """Choose in the list with this label, and wait for all that follows."""
+        cell.get_by_label(label, exact=True).select_option(option)
+        return self.wait_until_still(cell)
+
+    def wait_until_still(self, cell, seconds: float = PATIENCE, unfinished: str = "\0") -> Seen:
+        """Until the kernel has answered all it was sent and what the cell shows has not changed for a second.
+
+        `unfinished` is what stands in the text as long as a thread of the kernel works on it.
+        """
         last, since = None, time.monotonic()
         end = since + seconds
         while time.monotonic() - since < 1:
             now = self.seen(cell)
-            if now != last:
+            if now != last or self.page.evaluate(WAITING) or unfinished in now.text:
                 last, since = now, time.monotonic()
             assert time.monotonic() < end, f"the cell went on changing for {seconds} s: {now.text}"
             self.page.wait_for_timeout(100)
+        return last
 
     def assert_clean(self) -> None:
         self._assert_no_cell_failed()

@@ -42,17 +42,13 @@ def test_everything_on_the_playground_can_be_used(tmp_path):
         cell = lesson.cell(lesson.handle("top-p"))
 
         def enter(label, value):
-            field = cell.get_by_label(label, exact=True)
-            field.fill(value)
-            field.press("Enter")
-            lesson.wait_until_still(cell)
-            return lesson.seen(cell)
+            lesson.enter(cell, label, value)
+            return lesson.wait_until_still(cell, unfinished="…")
 
         def alt():
             return cell.get_by_role("img").get_attribute("alt")
 
-        lesson.wait_until_still(cell)
-        assert "All 49,152 tokens can be drawn" in lesson.seen(cell).text
+        assert "All 49,152 tokens can be drawn" in lesson.wait_until_still(cell).text
         assert "temperature 1.00 and top-p 1.00: ␣hill 23.8%" in alt()
 
         seen = enter("top-p", "0.5")
@@ -73,5 +69,4 @@ def test_everything_on_the_playground_can_be_used(tmp_path):
         for _ in range(4):
             lesson.press(handle, cell, "ArrowRight")
             lesson.page.wait_for_timeout(700)
-        lesson.wait_until_still(cell)
-        assert "…" not in lesson.seen(cell).text
+        lesson.wait_until_still(cell, unfinished="…")

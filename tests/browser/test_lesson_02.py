@@ -21,21 +21,16 @@ def test_a_word_its_neighbours_and_what_is_no_token(tmp_path):
         cell = lesson.cell(lesson.handle("neighbours"))
 
         def enter(value):
-            field = cell.get_by_label("word", exact=True)
-            field.fill(value)
-            field.press("Enter")
-            lesson.wait_until_still(cell)
-            return lesson.seen(cell)
+            return lesson.enter(cell, "word", value)
 
         assert "␣hills" in enter("hill").text
         assert cell.get_by_role("img").get_attribute("alt").startswith("The nearest tokens of ␣hill, by cosine")
         cell.get_by_label("take the mean of all rows off").press("Space")
-        lesson.wait_until_still(cell)
-        assert "␣mountain" in lesson.seen(cell).text and "␣hillside" not in lesson.seen(cell).text
+        text = lesson.wait_until_still(cell).text
+        assert "␣mountain" in text and "␣hillside" not in text
         cell.locator(".jp-Cell-outputArea").screenshot(path=SCREENSHOTS / "near_hill.png")
         cell.get_by_label("with a space before it").press("Space")
-        lesson.wait_until_still(cell)
-        assert "of hill, by cosine" in lesson.seen(cell).text
+        assert "of hill, by cosine" in lesson.wait_until_still(cell).text
         seen = enter("unicorn")
         assert "“unicorn” has no row of its own" in seen.text and not seen.pictures
         assert "The field is empty" in enter("").text

@@ -19,8 +19,7 @@ def test_everything_on_the_batch_playground_can_be_used(tmp_path):
         cell = lesson.cell(slider)
 
         def shown():
-            lesson.wait_until_still(cell)
-            return lesson.seen(cell).text
+            return lesson.wait_until_still(cell).text
 
         def table():
             return cell.get_by_role("img").get_attribute("aria-label")

@@ -23,12 +23,8 @@ def test_the_query_can_be_turned_and_stretched_by_keys_and_another_token_may_ask
         assert "The mix of their values is 6.00" in stretched.after.text
 
         cell = lesson.cell(lesson.handle("length"))
-        field = cell.get_by_label("length", exact=True)
-        field.fill("8")
-        field.press("Enter")
-        cell.get_by_label("who asks").select_option("ran (position 2)")
-        lesson.wait_until_still(cell)
-        text = lesson.seen(cell).text
+        lesson.enter(cell, "length", "8")
+        text = lesson.choose(cell, "who asks", "ran (position 2)").text
         assert "“ran” asks" in text and "3 later tokens cannot be seen" in text
         assert "3 later tokens cannot be seen" in cell.get_by_role("img").get_attribute("alt")
         cell.locator(".jp-Cell-outputArea").screenshot(path=SCREENSHOTS / "query_asks.png")

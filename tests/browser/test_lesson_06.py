@@ -21,8 +21,7 @@ def test_everything_on_the_head_explorer_can_be_used(tmp_path):
         cell = lesson.cell(layer)
 
         def shown():
-            lesson.wait_until_still(cell)
-            return lesson.seen(cell).text
+            return lesson.wait_until_still(cell).text
 
         def alt():
             return cell.get_by_role("img").get_attribute("alt")
@@ -36,10 +35,7 @@ def test_everything_on_the_head_explorer_can_be_used(tmp_path):
         assert "Layer 18, head 6" in shown() and "looks mostly at the first token" in shown()
 
         def write(text):
-            field = cell.get_by_label("text", exact=True)
-            field.fill(text)
-            field.press("Enter")
-            return shown()
+            return lesson.enter(cell, "text", text).text
 
         assert "looks mostly at what followed it earlier" in write(REPEATED)
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,7 @@ def test_everything_on_the_chain_playground_can_be_used(tmp_path):
         cell = lesson.cell(slider)
 
         def shown():
-            lesson.wait_until_still(cell)
-            return lesson.seen(cell).text
+            return lesson.wait_until_still(cell).text
 
         def alt():
             return cell.locator("img").get_attribute("alt")

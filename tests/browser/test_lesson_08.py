@@ -19,8 +19,7 @@ def test_everything_on_the_neuron_playground_can_be_used(tmp_path):
         cell = lesson.cell(slider)
 
         def shown():
-            lesson.wait_until_still(cell)
-            return lesson.seen(cell).text
+            return lesson.wait_until_still(cell).text
 
         first = shown()
         assert "Layer 26, neuron 205: it fires most at token 4 of 7, ␣up" in first and "␣the" in first
@@ -39,10 +38,7 @@ def test_everything_on_the_neuron_playground_can_be_used(tmp_path):
         assert "Layer 29, neuron 204" not in shown()
 
         def write(text):
-            field = cell.get_by_label("text", exact=True)
-            field.fill(text)
-            field.press("Enter")
-            return shown()
+            return lesson.enter(cell, "text", text).text
 
         assert "2 to 64 can be shown" in write("dog") and cell.get_by_role("listitem").count() == 0
         assert "⚠" not in write("<b>bold</b> & $x$ again") and cell.get_by_role("listitem").count() > 4

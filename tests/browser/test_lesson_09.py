@@ -19,14 +19,10 @@ def test_everything_on_the_model_builder_can_be_used(tmp_path):
         cell = lesson.cell(blocks)
 
         def shown():
-            lesson.wait_until_still(cell)
-            return lesson.seen(cell).text
+            return lesson.wait_until_still(cell).text
 
         def enter(label, value):
-            field = cell.get_by_label(label, exact=True)
-            field.fill(value)
-            field.press("Enter")
-            return shown()
+            return lesson.enter(cell, label, value).text
 
         assert "134,515,008" in shown() and "smollm2-135m" in shown()
         for _ in range(6):  # from 30 to 24

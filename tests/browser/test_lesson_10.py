@@ -20,12 +20,8 @@ def test_the_scores_can_be_moved_by_keys_one_and_all(tmp_path):
         print(f"scores: {lowered.median:.0f} ms from key to picture")
 
         cell = lesson.cell(lesson.handle("add to it"))
-        cell.get_by_label("one score").select_option("lane")
-        field = cell.get_by_label("add to all", exact=True)
-        field.fill("100")
-        field.press("Enter")
-        lesson.wait_until_still(cell)
-        text = lesson.seen(cell).text
+        lesson.choose(cell, "one score", "lane")
+        text = lesson.enter(cell, "add to all", "100").text
         assert "hill 104.28" in text and "lane 99.39" in text and "not a number, for ∞ / ∞" in text
         assert "lane 99.39" in cell.get_by_role("img").get_attribute("alt")
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)

@@ -19,13 +19,10 @@ def test_the_valley_can_be_turned_and_walked_by_each_method(tmp_path):
         print(f"valley: {turned.median:.0f} ms from key to picture")
 
         cell = lesson.cell(lesson.handle("beta"))
-        field = cell.get_by_label("log10 rate", exact=True)
-        field.fill("-1")
-        field.press("Enter")
-        cell.get_by_label("schedule").select_option("warm-up and cosine")
-        cell.get_by_label("method").select_option("momentum")
-        lesson.wait_until_still(cell)
+        lesson.enter(cell, "log10 rate", "-1")
+        lesson.choose(cell, "schedule", "warm-up and cosine")
+        text = lesson.choose(cell, "method", "momentum").text
         said = "momentum, learning rate 0.1, beta 0.9, warm-up and cosine, in a valley turned by 15 degrees"
-        assert said in lesson.seen(cell).text
+        assert said in text
         assert said in cell.get_by_role("img").get_attribute("alt")
         cell.locator(".jp-Cell-outputArea").screenshot(path=SCREENSHOTS / "valley_momentum.png")

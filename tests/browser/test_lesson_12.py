@@ -19,19 +19,12 @@ def test_each_setting_can_be_used_by_its_label_and_the_keyboard(tmp_path):
         assert "49,152 tokens → temperature 0.75: 49,152" in driven.after.text
         print(f"sampling lab: {driven.median:.0f} ms from key to picture")
         cell = lesson.cell(lesson.handle("temperature"))
-
-        def enter(label, value):
-            field = cell.get_by_label(label, exact=True)
-            field.fill(value)
-            field.press("Enter")
-            lesson.wait_until_still(cell)
-            return lesson.seen(cell).text
-
-        enter("temperature", "1")
-        assert "49,152 tokens → top-k 40: 40" in enter("top-k", "40")
-        assert "top-k 40: 40 → top-p 0.5: " in enter("top-p", "0.5")
-        text = enter("min-p", "0.3")
-        assert "→ min-p 0.3: " in text and "repetition penalty 1.5: 49,152" in enter("penalty", "1.5")
+        lesson.enter(cell, "temperature", "1")
+        assert "49,152 tokens → top-k 40: 40" in lesson.enter(cell, "top-k", "40").text
+        assert "top-k 40: 40 → top-p 0.5: " in lesson.enter(cell, "top-p", "0.5").text
+        text = lesson.enter(cell, "min-p", "0.3").text
+        assert "→ min-p 0.3: " in text
+        assert "repetition penalty 1.5: 49,152" in lesson.enter(cell, "penalty", "1.5").text
         assert "min-p 0.3" in cell.get_by_role("img").get_attribute("alt")
         assert text.count("seed ") == 3
         cell.locator(".jp-Cell-outputArea").screenshot(path=SCREENSHOTS / "sampling_lab.png")

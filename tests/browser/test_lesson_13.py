@@ -25,12 +25,8 @@ def test_the_runs_can_be_stepped_through_by_keys_and_another_way_chosen(tmp_path
         print(f"runs: {stepped.median:.0f} ms from key to picture")
 
         cell = lesson.cell(lesson.handle("run"))
-        cell.get_by_label("way").select_option("cache and draft")
-        field = cell.get_by_label("run", exact=True)
-        field.fill("3")
-        field.press("Enter")
-        lesson.wait_until_still(cell)
-        text = lesson.seen(cell).text
+        lesson.choose(cell, "way", "cache and draft")
+        text = lesson.enter(cell, "run", "3").text
         assert "Run 3 of 5, cache and draft: 4 rows computed" in text and "Of 3 guesses 1 is accepted" in text
         assert "cache and draft 18 rows in 3 runs" in cell.get_by_role("img").get_attribute("alt")
         cell.locator(".jp-Cell-outputArea").screenshot(path=SCREENSHOTS / "runs_draft.png")

@@ -18,8 +18,7 @@ def test_a_piece_and_its_version_can_be_chosen_and_the_prompt_changed(tmp_path):
 
         def said(text):  # the model runs for a second or more: until then the cell stands still, too
             cell.get_by_role("status").filter(has_text=text).wait_for(timeout=300_000)
-            lesson.wait_until_still(cell)
-            return lesson.seen(cell)
+            return lesson.wait_until_still(cell)
 
         before = said("After “The dog ran up the”: ␣hill 23.8%")
         version = cell.get_by_label("version", exact=True)
