@@ -2,6 +2,7 @@
 
 import platform
 
+import jaxtyping
 import pytest
 import torch
 
@@ -10,6 +11,14 @@ def pytest_report_header():
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
     cpu, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
     return f"Python {platform.python_version()}, torch {torch.__version__} ({build} build), {cpu}, {threads} threads"
+
+
+@pytest.fixture(autouse=True)
+def shapes_are_checked_on_small_models(request):
+    """The real model's 30 layers call the same functions over and over: checking each call doubles its time."""
+    jaxtyping.config.update("jaxtyping_disable", "smollm2" in request.fixturenames)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -90,17 +90,15 @@ def solution(name):
     raise LookupError(f"no lesson has a solution of {name}")
 
 
-def graded(function, exercise):
-    """The parts of the exercise that the function passes, and what is said of the others."""
-    passed, said = [], []
+def faults(function, exercise):
+    """What is said of each part of the exercise, in order: nothing of those that the function passes."""
     for part in exercise.checks:
         try:
             grade(function, part)
-            passed.append(part)
+            yield None
         except AssertionError as error:
             assert str(error).startswith(exercise.name)
-            said.append(str(error))
-    return passed, said
+            yield str(error)
 
 
 def test_no_function_that_a_lesson_hands_out_is_taken_for_a_typo(monkeypatch):
@@ -147,19 +145,19 @@ def test_the_solution_in_the_lesson_is_right(name, capsys):
     function = solution(name)
     check(function)
     assert last_line(capsys).startswith(f"✓ {name}: ")
-    assert graded(function, EXERCISES[name]) == (list(EXERCISES[name].checks), [])
+    assert not any(faults(function, EXERCISES[name]))
 
 
 @pytest.mark.parametrize("name, function", RIGHT)
 def test_a_right_answer_gets_all_points(name, function):
-    assert graded(called(name, function), EXERCISES[name]) == (list(EXERCISES[name].checks), [])
+    assert not any(faults(called(name, function), EXERCISES[name]))
 
 
 @pytest.mark.parametrize("name, function, diagnosis", WRONG)
 def test_a_wrong_answer_loses_points_for_its_own_reason(name, function, diagnosis):
     others = {other for _, other in PROOFS[name].wrongs} - {diagnosis}
-    _, said = graded(called(name, function), EXERCISES[name])
-    assert diagnosis in said[0] and not any(other in said[0] for other in others)
+    first = next(filter(None, faults(called(name, function), EXERCISES[name])))
+    assert diagnosis in first and not any(other in first for other in others)
 
 
 @pytest.mark.slow  # graded inputs are always the same; these are others
@@ -246,5 +244,5 @@ def test_any_exercise_survives_sabotage(name, sabotage, capsys):
     assert any(piece in said.out for piece in ([sentence] if isinstance(sentence, str) else sentence))
     assert "Traceback" not in said.out + said.err and "✓ " + name not in said.out
     if sabotage in ("crash", "exit", "stub"):  # an answer that is wrong is the same to `grade` as to `check`
-        assert graded(called(name, function), EXERCISES[name])[0] == []
+        assert all(faults(called(name, function), EXERCISES[name]))
     assert capsys.readouterr() == ("", "")

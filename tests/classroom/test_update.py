@@ -351,11 +351,13 @@ def test_marks_are_right_or_say_which_release_they_need(graded, student, score, 
     assert all(part in one.to_read[0] for part in said) and (BEFORE in "".join(one.to_read)) == bool(said)
 
 
+@pytest.mark.slow
 def test_the_table_of_marks_says_so_too(graded):
     root, _ = graded
     assert (root / f"grading/{NAME}.csv").read_text("utf-8").count(BEFORE) == 3 * 2
 
 
+@pytest.mark.slow
 def test_a_release_with_other_parts_does_not_take_the_place_of_one_with_marks(graded):
     root, _ = graded
     before = (root / "grading/release" / NAME / f"{NAME}.ipynb").read_bytes()

@@ -544,10 +544,26 @@ def names_in(source):
     return bound, loaded
 
 
+@pytest.fixture(scope="module")
+def one_after_another(tmp_path_factory):
+    """A function: runs a notebook in a kernel that has run others before, and has forgotten what they defined."""
+    folder = tmp_path_factory.mktemp("copies")
+    client = NotebookClient(new_notebook(), timeout=900, resources={"metadata": {"path": folder}})
+
+    def execute(notebook):
+        client.nb = notebook
+        notebook.cells.insert(0, new_code_cell("%reset -f"))
+        client.execute(cleanup_kc=False)
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("COURSE_WORKSPACE", str(folder))
+        with client.setup_kernel(cleanup_kc=True):
+            yield execute
+
+
 @pytest.mark.parametrize("lesson", [name for name in lesson_names() if not name.startswith("homework")])
-def test_the_unsolved_copy_runs_where_a_solution_makes_a_difference(lesson, tmp_path, monkeypatch):
+def test_the_unsolved_copy_runs_where_a_solution_makes_a_difference(lesson, one_after_another):
     """All other cells do what they do in the lesson, which nbval runs: so Run All reaches the end of the copy, too."""
-    monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path))
     text = learners_version(LESSONS / lesson).decode()
     assert "BEGIN SOLUTION" not in text and "BEGIN HIDDEN" not in text
     notebook = nbformat.reads(text, 4)
@@ -566,7 +582,8 @@ def test_the_unsolved_copy_runs_where_a_solution_makes_a_difference(lesson, tmp_
             wanted.add(i)
             needed |= names[i][1]
     notebook.cells = [cell for i, cell in enumerate(cells) if i in wanted]
-    run_all(notebook, tmp_path, "raise NotImplementedError" in text)
+    one_after_another(notebook)
+    assert_its_end_was_reached(notebook, "raise NotImplementedError" in text)
 
 
 @pytest.mark.slow
@@ -574,11 +591,12 @@ def test_the_unsolved_copy_runs_where_a_solution_makes_a_difference(lesson, tmp_
 def test_run_all_on_the_unsolved_copy_reaches_the_end(lesson, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path))
     text = learners_version(LESSONS / lesson).decode()
-    run_all(nbformat.reads(text, 4), tmp_path, "raise NotImplementedError" in text)
+    notebook = nbformat.reads(text, 4)
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": tmp_path}}).execute()
+    assert_its_end_was_reached(notebook, "raise NotImplementedError" in text)
 
 
-def run_all(notebook, folder, unsolved):
-    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": folder}}).execute()
+def assert_its_end_was_reached(notebook, unsolved):
     errors = [out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "error"]
     assert not errors, json.dumps(errors, indent=1)
     printed = "".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))

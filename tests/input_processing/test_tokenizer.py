@@ -50,9 +50,9 @@ I'LL, i'll, we've, WE'VE, they’re, it'ſ, 'tis, 'Tis, rock'n'roll; x1y2z3 007 
 
 @pytest.fixture(scope="session")
 def corpus():
-    """name → text: the whole of Shakespeare, a Python file, many scripts."""
+    """name → text: every fourth work of Shakespeare's, a Python file, many scripts."""
     return {
-        "Shakespeare": "".join(path.read_text(encoding="utf-8") for path in assets.paths("shakespeare")),
+        "Shakespeare": "".join(path.read_text(encoding="utf-8") for path in assets.paths("shakespeare")[::4]),
         "Python": Path(regex.__file__).parent.joinpath("_regex_core.py").read_text(encoding="utf-8"),
         "languages": LANGUAGES,
     }
