@@ -25,7 +25,7 @@ help:
 	@echo "make homework  for instructors: the notebooks of all homework to hand out, in grading/release/"
 	@echo "make slides    for instructors: the lessons' slides, in build/slides/"
 	@echo "make test      install, fetch the data, run the tests; TEST_ARGS=… goes to pytest"
-	@echo "make test-all  what takes longer: a class, a server, browsers, whole copies, the lessons in two more settings"
+	@echo "make test-all  what takes longer: a class, a server, browsers, the lessons in two more settings"
 	@echo "make bench     install, fetch the data, measure speed against peers"
 	@echo "make notebooks run the lessons that changed and keep their outputs; ALL=--all runs every one"
 	@echo "make claims    write the claims of all lessons, with their verdicts, into docs/claims.md and README.md"
@@ -64,8 +64,9 @@ notebooks: .venv/installed-test fetch
 claims: install
 	$(VENV) -m course_lib.classroom.ledger
 
-# What takes long by nature, and the lessons once more in the two settings that differ most from those of `make test`
-test-all: slow pass-1-default pass-2-native
+# What takes long by nature, and the lessons once more in the two settings that differ most from those of `make test`:
+# in one of them it is the learner's copies that run
+test-all: slow copies-1-default pass-2-native
 
 slow: .venv/installed-test fetch
 	OMP_NUM_THREADS=1 $(PYTEST) -m slow $(TEST_ARGS)
@@ -75,9 +76,15 @@ test-matrix: $(foreach threads,1 2,$(foreach cpu,default avx2 native,pass-$(thre
 
 default := ATEN_CPU_CAPABILITY=default
 avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+in_setting = OMP_NUM_THREADS=$(firstword $(subst -, ,$*)) OMP_WAIT_POLICY=PASSIVE $($(lastword $(subst -, ,$*)))
 pass-%: .venv/installed-test fetch
 	@echo "== the lessons with $(subst -, threads and ,$*) instructions"
-	OMP_NUM_THREADS=$(firstword $(subst -, ,$*)) OMP_WAIT_POLICY=PASSIVE $($(lastword $(subst -, ,$*))) $(PYTEST) notebooks $(TEST_ARGS)
+	$(in_setting) $(PYTEST) notebooks $(TEST_ARGS)
+
+copies-%: .venv/installed-test fetch
+	@echo "== the learner's copies with $(subst -, threads and ,$*) instructions"
+	$(VENV) -m tests.notebooks.copies
+	COURSE_WORKSPACE="$(CURDIR)/build/copies" $(in_setting) $(PYTEST) build/copies $(TEST_ARGS)
 
 # A stamp is touched last, so an install that failed or was stopped is done again.
 .venv/installed: requirements.txt requirements.lock.txt pyproject.toml | .venv/bin/pip

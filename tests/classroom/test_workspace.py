@@ -1,7 +1,5 @@
 """The learner's copy: what a learner wrote is never lost, whatever happens to the lessons, the copy or the process."""
 
-import ast
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebooks.copies import code_cells, names_in, where_a_solution_matters
 
 from course_lib import __main__ as main
 from course_lib.classroom import workspace as module
@@ -528,22 +527,6 @@ def test_the_command_says_what_changed(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [last]
 
 
-def names_in(source):
-    """The names that a cell binds for other cells, and all that it reads."""
-    tree, bound = ast.parse(source), set()
-    loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    for statement in tree.body:
-        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-            bound.add(statement.name)  # what it binds inside stays there
-            continue
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                bound.add(node.id)
-            elif isinstance(node, ast.alias):
-                bound.add((node.asname or node.name).split(".")[0])
-    return bound, loaded
-
-
 @pytest.fixture(scope="module")
 def one_after_another(tmp_path_factory):
     """A function: runs a notebook in a kernel that has run others before, and has forgotten what they defined."""
@@ -567,37 +550,15 @@ def test_the_unsolved_copy_runs_where_a_solution_makes_a_difference(lesson, one_
     text = learners_version(LESSONS / lesson).decode()
     assert "BEGIN SOLUTION" not in text and "BEGIN HIDDEN" not in text
     notebook = nbformat.reads(text, 4)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    cells = code_cells(notebook)
     assert all(not cell.outputs for cell in cells)
-    solved = [cell.source for cell in nbformat.read(LESSONS / lesson, 4).cells if cell.cell_type == "code"]
-    names = [names_in(cell.source) for cell in cells]
-
-    wanted, theirs, needed = set(), set(), set()
-    for i, (cell, source) in enumerate(zip(cells, solved, strict=True)):
-        if cell.source != source or names[i][1] & theirs:
-            wanted.add(i)
-            theirs |= names[i][0]
+    wanted = where_a_solution_matters(cells, code_cells(nbformat.read(LESSONS / lesson, 4)))
+    names, needed = [names_in(cell.source) for cell in cells], set()
     for i in reversed(range(len(cells))):  # and all cells that bind what these read
         if i in wanted or names[i][0] & needed:
             wanted.add(i)
             needed |= names[i][1]
     notebook.cells = [cell for i, cell in enumerate(cells) if i in wanted]
     one_after_another(notebook)
-    assert_its_end_was_reached(notebook, "raise NotImplementedError" in text)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("lesson", lesson_names())
-def test_run_all_on_the_unsolved_copy_reaches_the_end(lesson, tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path))
-    text = learners_version(LESSONS / lesson).decode()
-    notebook = nbformat.reads(text, 4)
-    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": tmp_path}}).execute()
-    assert_its_end_was_reached(notebook, "raise NotImplementedError" in text)
-
-
-def assert_its_end_was_reached(notebook, unsolved):
-    errors = [out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "error"]
-    assert not errors, json.dumps(errors, indent=1)
     printed = "".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))
-    assert ("not done yet" in printed) == unsolved
+    assert ("not done yet" in printed) == ("raise NotImplementedError" in text)
