@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from matplotlib import get_data_path
@@ -62,4 +62,9 @@ def shortened(token: str, size: float, inches: float) -> str:
 
 
 def text_inches(text: str, size: float) -> float:
-    return TextPath((0, 0), without_formulas(text), size=size, prop=FontProperties()).get_extents().width / 72
+    return size * _text_width(text, FontProperties()) / 72
+
+
+@lru_cache(maxsize=4096)  # a figure measures each token several times
+def _text_width(text: str, font: FontProperties) -> float:
+    return TextPath((0, 0), without_formulas(text), size=1, prop=font).get_extents().width
