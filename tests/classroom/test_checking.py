@@ -410,6 +410,7 @@ def shell(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # put back afterwards
     monkeypatch.setattr(ZMQInteractiveShell, "_showtraceback", show)
+    monkeypatch.setattr(ZMQInteractiveShell, "init_environment", lambda self: None)  # colours, for all that follows
     shell = ZMQInteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
     yield shell
     shell.restore_sys_module_state()
