@@ -122,7 +122,7 @@ same-python:
 endif
 
 # universal: one file for every system and every Python that the course runs on
-lock: .venv/installed .venv/bin/uv
+lock: .venv/bin/uv
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	  --custom-compile-command "make lock" $(LOCK_ARGS) requirements-test.txt -o requirements.lock.txt
 

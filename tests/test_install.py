@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,12 @@ def test_the_lock_holds_a_version_within_each_range():
 
 def test_the_lock_says_nothing_of_where_the_packages_came_from():
     assert not re.search("://|--", (ROOT / "requirements.lock.txt").read_text("utf-8"))
+
+
+def test_a_notebook_is_read_without_a_grammar_that_takes_seconds_to_compile():
+    script = "import sys, nbformat; print([name for name in ('lark', 'rfc3987_syntax') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_jupyterlab_finds_the_courses_settings_in_the_environment(tmp_path, monkeypatch):

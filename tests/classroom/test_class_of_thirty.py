@@ -59,8 +59,6 @@ ASKS = """
     from course_lib.classroom.exercises import exercises
 
     return exercises()["{name}"].oracle({arguments})"""
-STUBS = "\n".join(cell.source for cell in blank().cells)
-ARGUMENTS = {name: STUBS.split(f"def {name}(")[1].split(")")[0] for name in FUNCTIONS}
 FROM_THE_COURSE = """
     import json, pathlib
 
@@ -91,6 +89,8 @@ EMPTY_CELLS = "get_ipython().input_transformers_post.append(lambda lines: ['pass
 
 def the_class():
     """Student → (what was handed in, the score by hand)."""
+    stubs = "\n".join(cell.source for cell in blank().cells)
+    arguments = {name: stubs.split(f"def {name}(")[1].split(")")[0] for name in FUNCTIONS}
     students = {
         "perfect": (solved(), 100),
         "empty": (blank(), 0),
@@ -119,7 +119,7 @@ def the_class():
             100 - points_of("learn_merges"),
         ),
         "asks the checks": (
-            blank(**{name: ASKS.format(name=name, arguments=ARGUMENTS[name]) for name in FUNCTIONS}),
+            blank(**{name: ASKS.format(name=name, arguments=arguments[name]) for name in FUNCTIONS}),
             0,
         ),
         "loops in a function": (solved(move_keys="    while True:\n        pass"), 100 - points_of("move_keys")),

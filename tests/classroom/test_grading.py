@@ -54,11 +54,9 @@ def submissions(lesson):
         grade_id(cell) for cell in nbformat.read(lesson, 4).cells if cell.metadata.get("nbgrader", {}).get("grade")
     ]
     return {
-        "blank": handed_in(),
         "last": handed_in(WRONG["last"]),
         "right": handed_in(RIGHT),
-        "pretends": handed_in(WRONG["pretends"]),
-        "replaces": handed_in(WRONG["pretends"], **dict.fromkeys(graded, "pass")),
+        "pretends": handed_in(WRONG["pretends"], **dict.fromkeys(graded, "pass")),
     }
 
 
@@ -100,14 +98,13 @@ def graded(tmp_path_factory):
 def test_scores(graded):
     _, scores, highest = graded
     assert highest >= 2
-    assert scores["blank"] == 0
     assert 0 < scores["last"] < highest
     assert scores["right"] == highest
 
 
 def test_a_printed_pass_or_a_replaced_test_earns_nothing(graded):
     _, scores, _ = graded
-    assert scores["pretends"] == 0 and scores["replaces"] == 0
+    assert scores["pretends"] == 0
 
 
 def test_feedback_is_written_for_everyone(graded):
