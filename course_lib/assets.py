@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from course_lib.files import replace
+
 DATA = Path(__file__).resolve().parent.parent / "data"
 MANIFEST = DATA / "manifest.toml"
 
@@ -171,7 +173,6 @@ def _fetch_archive(archive: Archive) -> None:
     damaged: list[str] = []
     try:
         from course_lib import registry
-        from course_lib.classroom.files import replace
 
         with _work_folder(archive) as work:
             states = {asset: _state(asset) for asset in archive.assets}

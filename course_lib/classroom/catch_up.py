@@ -12,7 +12,6 @@ from nbformat.v4 import new_code_cell
 
 from course_lib.classroom import records
 from course_lib.classroom.checking import CAUGHT_UP
-from course_lib.classroom.files import locked, write_atomically
 from course_lib.classroom.workspace import (
     LESSONS,
     WorkspaceError,
@@ -23,6 +22,7 @@ from course_lib.classroom.workspace import (
     lesson_names,
     released_cells,
 )
+from course_lib.files import locked, write_atomically
 from course_lib.visuals.journey import LESSON_NAMES
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.classroom.claims import VERDICTS
-from course_lib.classroom.files import write_atomically
 from course_lib.classroom.workspace import LESSONS, lesson_names
+from course_lib.files import write_atomically
 
 PAGE, README = LESSONS.parent / "docs/claims.md", LESSONS.parent / "README.md"
 BEGIN, END = "<!-- claims: made by `make claims` -->", "<!-- end of claims -->"

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.classroom.exercises import exercises
-from course_lib.classroom.files import locked, write_atomically
 from course_lib.classroom.location import workspace_folder
+from course_lib.files import locked, write_atomically
 
 FILE = "progress.json"
 HOMEWORK_NAMES = {

@@ -28,7 +28,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from course_lib.classroom.files import locked, replace
+from course_lib.files import locked, replace
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = ROOT / "notebooks"

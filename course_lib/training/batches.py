@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from course_lib.arguments import whole
-from course_lib.training.files import replacing
+from course_lib.files import replacing
 
 
 def random_batch(

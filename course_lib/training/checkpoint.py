@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from course_lib.training.files import replacing
+from course_lib.files import replacing
 
 FORMAT = "course_lib training checkpoint 1"
 

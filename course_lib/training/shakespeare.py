@@ -19,10 +19,10 @@ import typer
 from torch import Tensor
 
 from course_lib.config import TransformerConfig
+from course_lib.files import replacing
 from course_lib.prediction.generation import chooser, generate_ids
 from course_lib.text_worlds import shakespeare
 from course_lib.training.evaluation import loss
-from course_lib.training.files import replacing
 from course_lib.training.processes import place, together
 from course_lib.training.recipes import spread_out
 from course_lib.training.trainer import Trainer

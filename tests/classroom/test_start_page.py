@@ -11,7 +11,8 @@ from filelock import FileLock
 from nbclient import NotebookClient
 
 from course_lib import __main__ as main
-from course_lib.classroom import files, records, start
+from course_lib import files
+from course_lib.classroom import records, start
 from course_lib.classroom.catch_up import catch_up
 from course_lib.classroom.exercises import exercises
 from course_lib.classroom.start_page import PAGE, Standing, next_up, page, standings, write_start_page

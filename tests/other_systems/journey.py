@@ -13,7 +13,7 @@ from nbgrader.preprocessors import Execute
 from course_lib import assets
 from course_lib.__main__ import main
 from course_lib.classroom import autograding
-from course_lib.training.files import replacing
+from course_lib.files import replacing
 
 workspace = Path(os.environ["COURSE_WORKSPACE"])
 

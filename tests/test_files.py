@@ -6,8 +6,8 @@ import time
 import pytest
 from classroom.together import at_once
 
-from course_lib.classroom import files
-from course_lib.classroom.files import locked, write_atomically
+from course_lib import files
+from course_lib.files import locked, write_atomically
 
 
 def test_what_two_add_at_once_is_all_there(tmp_path):

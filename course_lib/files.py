@@ -1,4 +1,4 @@
-"""Writing a learner's files: one process at a time, and so that a crash leaves the old file or the new one."""
+"""Writing files so that nothing is lost: one process at a time, and the old file or the new one, never half of one."""
 
 import contextlib
 import errno
@@ -36,18 +36,28 @@ def locked(workspace: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write bytes, or text as UTF-8 with its line ends as they are, beside `path`; then move it into place in one step.
+    """Write bytes, or text as UTF-8 with its line ends as they are; `replacing` says how, and what it raises."""
+    with replacing(path) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A path beside `path` to write to. When the block ends well the new file takes the old one's place in one step.
+
+    A crash, a full disk or Ctrl-C leaves the old file as it was.
 
     Raises:
         OSError: it cannot be written; `strerror` says why.
     """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield Path(beside)
+        with open(beside, "rb+") as file:
+            os.fsync(file.fileno())  # else a power cut could leave the new name with nothing behind it
         os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o644)
         replace(beside, path)
     except BaseException:
