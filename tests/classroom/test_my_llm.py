@@ -13,7 +13,8 @@ import pytest
 import torch
 from classroom.together import at_once
 
-from course_lib.classroom import check, files, location, my_llm
+from course_lib import files
+from course_lib.classroom import check, location, my_llm
 from course_lib.classroom.checking import attempt
 from course_lib.classroom.exercises import exercises
 

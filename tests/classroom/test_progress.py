@@ -10,7 +10,8 @@ import pytest
 from classroom.proofs import called
 from classroom.together import at_once
 
-from course_lib.classroom import check, files, location, progress, records
+from course_lib import files
+from course_lib.classroom import check, location, progress, records
 from course_lib.classroom.exercises import exercises
 from course_lib.classroom.location import REPOSITORY, workspace_folder
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from course_lib import files
 from course_lib.config import TransformerConfig
-from course_lib.training import checkpoint, files, trainer
+from course_lib.training import checkpoint, trainer
 from course_lib.training.batches import random_batch, save_tokens
 from course_lib.training.evaluation import loss
 from course_lib.training.optimizer import AdamW, clip_gradients, schedule
