@@ -14,13 +14,13 @@ from torch import Tensor
 from course_lib import assets, device
 from course_lib.arguments import whole
 from course_lib.input_processing.tokenizer import Tokenizer
+from course_lib.interpretation.trace import Trace, likeliest, prompt_ids, trace
 from course_lib.prediction.chat_template import Message, render_chat
 from course_lib.prediction.generation import StopStrings, chooser, generate_batch, generate_ids, stop_at
 from course_lib.prediction.logits import softmax
 from course_lib.pretrained.checkpoints import read_json, transformer_from_folder, transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.pretrained.vocabularies import tokenizer_from_gguf_metadata
-from course_lib.trace import Trace, trace
 from course_lib.transformer_block.transformer import Transformer
 
 MODELS = ("smollm2-135m",)
@@ -238,7 +238,7 @@ class LLM:
         Raises:
             ValueError: the prompt is empty, or longer than 256 tokens.
         """
-        return trace(self, prompt)
+        return trace(self.transformer, self.tokenizer, prompt)
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """The prompt's token ids.
@@ -246,15 +246,11 @@ class LLM:
         Raises:
             ValueError: there are none.
         """
-        ids = self.tokenizer.encode(prompt)
-        if not ids:
-            raise ValueError("the prompt is empty: the model needs at least one token to continue from")
-        return ids
+        return prompt_ids(self.tokenizer, prompt)
 
     def likeliest(self, probabilities: Float[Tensor, " vocab"], k: int) -> list[tuple[str, float]]:
         """The k tokens with the largest probabilities, as text, the largest first."""
-        values, ids = probabilities.topk(min(whole("k", k, 1), len(probabilities)))
-        return [(self.tokenizer.token_text(id), value) for id, value in zip(ids.tolist(), values.tolist(), strict=True)]
+        return likeliest(self.tokenizer, probabilities, k)
 
     def _decode(self, ids: Iterator[int]) -> Iterator[str]:
         decoder = self.tokenizer.stream()

@@ -22,11 +22,10 @@ from torch import Tensor
 
 from course_lib import assets
 from course_lib.classroom import guard, my_llm
-from course_lib.classroom.checking import attempt
 from course_lib.classroom.exercise import NotDone, Wrong
 from course_lib.classroom.exercises import exercises
 from course_lib.classroom.exercises.lesson_14 import SYSTEM
-from course_lib.classroom.judging import same
+from course_lib.classroom.judging import attempt, same
 from course_lib.classroom.location import workspace_folder
 from course_lib.input_processing.positions import rotation_angles
 from course_lib.input_processing.tokenizer import SpecialToken, split_at_special_tokens

@@ -4,16 +4,15 @@ import dataclasses
 import difflib
 import inspect
 import linecache
-import logging
 import secrets
 import sys
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from course_lib.classroom import my_llm, records
-from course_lib.classroom.exercise import BrokenCheck, Exercise, NotDone, Wrong
+from course_lib.classroom.exercise import BrokenCheck, Exercise, NotDone
 from course_lib.classroom.exercises import exercises
 from course_lib.classroom.guard import MANY_CHARACTERS
 from course_lib.classroom.location import shell
@@ -23,7 +22,6 @@ PATIENCE = 3  # graded functions have so many times as long: a slow processor mu
 TYPO = 0.85  # as alike, by difflib, are a name and itself with a typo: `silu` is no typo of `swiglu`, at 0.8
 RUN_ABOVE = "Run > Run All Above Selected Cell"
 hints_given = Counter()  # in this session, by exercise
-log = logging.getLogger(__name__)
 
 
 def check(function: Callable | str) -> None:
@@ -33,6 +31,8 @@ def check(function: Callable | str) -> None:
     the function does ends in a traceback. When all pass, it is noted for `progress()`, and kept in `my_llm.py`.
     A name stands for the notebook's function of that name.
     """
+    from course_lib.classroom.judging import attempt
+
     try:
         exercise, function = _find(function)
         results = list(attempt(exercise, function, secrets.randbits(62)))
@@ -74,38 +74,6 @@ def check(function: Callable | str) -> None:
         print(sentence)
 
 
-def attempt(exercise: Exercise, function: Callable, seed: int, part: str | None = None) -> Iterator[tuple]:
-    """Run the checks (of one part, or all): yields for each its docstring, the `Wrong` or None, and the `Learner`.
-
-    A check that crashes yields a `BrokenCheck`, and the others go on.
-
-    Raises:
-        NotDone: the function is not written yet.
-    """
-    import torch
-
-    from course_lib.classroom.judging import Learner, apart
-
-    learner = Learner(function, exercise, seed)
-    chosen = exercise.checks.values() if part is None else [exercise.checks[part]]
-    for number, one in enumerate(check for group in chosen for check in group):
-        random = torch.Generator().manual_seed(seed + number)
-        try:
-            with apart(seed + number):
-                one(learner, random)
-            found = None
-        except Wrong as wrong:
-            found = wrong
-        except NotDone:
-            raise
-        except Exception as error:
-            log.info("the check %s of %s broke", one.__name__, exercise.name, exc_info=True)
-            found = BrokenCheck(error)
-        yield one.__doc__, found, learner
-        if found is not None and learner.left <= 0:
-            return  # it would only run out of time again
-
-
 def hint(function: Callable | str) -> None:
     """Print the next of three hints for an exercise, given as the function or its name."""
     try:
@@ -130,6 +98,8 @@ def grade(function: Callable | str, part: str | None = None) -> None:
         AssertionError: it is not right, not done, or not there; the message is the sentence `check` would give.
         BrokenCheck: it passed all checks but those that crashed, which is for a person to look at.
     """
+    from course_lib.classroom.judging import attempt
+
     try:
         exercise, function = _find(function)
     except Refused as refused:

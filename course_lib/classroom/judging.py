@@ -19,10 +19,38 @@ import torch
 from torch import Tensor
 
 from course_lib.classroom import guard
-from course_lib.classroom.exercise import Exercise, NotDone, Wrong
+from course_lib.classroom.exercise import BrokenCheck, Exercise, NotDone, Wrong
 
 ALMOST = dict(rel_tol=1e-4, abs_tol=1e-5)
 log = logging.getLogger(__name__)
+
+
+def attempt(exercise: Exercise, function: Callable, seed: int, part: str | None = None) -> Iterator[tuple]:
+    """Run the checks (of one part, or all): yields for each its docstring, the `Wrong` or None, and the `Learner`.
+
+    A check that crashes yields a `BrokenCheck`, and the others go on.
+
+    Raises:
+        NotDone: the function is not written yet.
+    """
+    learner = Learner(function, exercise, seed)
+    chosen = exercise.checks.values() if part is None else [exercise.checks[part]]
+    for number, one in enumerate(check for group in chosen for check in group):
+        random = torch.Generator().manual_seed(seed + number)
+        try:
+            with apart(seed + number):
+                one(learner, random)
+            found = None
+        except Wrong as wrong:
+            found = wrong
+        except NotDone:
+            raise
+        except Exception as error:
+            log.info("the check %s of %s broke", one.__name__, exercise.name, exc_info=True)
+            found = BrokenCheck(error)
+        yield one.__doc__, found, learner
+        if found is not None and learner.left <= 0:
+            return  # it would only run out of time again
 
 
 class Learner:

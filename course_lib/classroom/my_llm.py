@@ -436,7 +436,7 @@ def _with_imports(pieces: list[tuple[str | None, str]], imports: dict[str, str])
 
 
 def _try_out(text: str, exercise: Exercise, parts: Parts) -> None:
-    from course_lib.classroom.checking import attempt
+    from course_lib.classroom.judging import attempt
 
     lacks = f" ({', '.join(parts.missing)} cannot be kept)" if parts.missing else ""
     try:

@@ -5,7 +5,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from course_lib.trace import Trace
+from course_lib.interpretation.trace import Trace
 from course_lib.visuals.style import PHASES
 from course_lib.visuals.words import duration, percent, size_in_words
 

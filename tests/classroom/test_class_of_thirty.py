@@ -74,8 +74,8 @@ FROM_THE_COURSE = """
             exec(source, scope)
             return scope["byte_words"](words)"""
 PATCH = """
-import course_lib.classroom, course_lib.classroom.checking as checking
-checking.attempt = lambda *arguments, **more: iter(())
+import course_lib.classroom, course_lib.classroom.checking as checking, course_lib.classroom.judging as judging
+judging.attempt = lambda *arguments, **more: iter(())
 checking.grade = course_lib.classroom.grade = lambda *arguments: None"""
 STUBBORN = """
 while True:

@@ -3,19 +3,18 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from course_lib.arguments import Whole, whole
+from course_lib.input_processing.tokenizer import Tokenizer
 from course_lib.interpretation.lens import block_by_block, logit_lens
 from course_lib.prediction.logits import softmax
 from course_lib.prediction.sampling import greedy
-
-if TYPE_CHECKING:
-    from course_lib.llm import LLM
+from course_lib.transformer_block.transformer import Transformer
 
 LIMIT = 256  # tokens; the attention weights of all layers and heads then take 71 MB for SmolLM2
 KEPT = 50  # of the likeliest next tokens, their texts
@@ -61,14 +60,13 @@ class Trace:
 
 
 @torch.no_grad()
-def trace(llm: "LLM", prompt: str) -> Trace:
+def trace(model: Transformer, tokenizer: Tokenizer, prompt: str) -> Trace:
     """Run the stages one at a time, each timed.
 
     Raises:
-        ValueError: the prompt is empty, or longer than LIMIT tokens.
+        ValueError: the prompt has no token, or more than LIMIT.
     """
-    model, config = llm.transformer, llm.transformer.config
-    device = model.token_embedding.weight.device
+    config, device = model.config, model.token_embedding.weight.device
     stages: list[Stage] = []
 
     def run(name: str, phase: int, make: Callable[[], Made]) -> Made:
@@ -79,13 +77,13 @@ def trace(llm: "LLM", prompt: str) -> Trace:
         stages.append(Stage(name, phase, time.perf_counter() - started, size_in_bytes(made)))
         return made
 
-    if len(llm.prompt_ids(prompt)) > LIMIT:
+    if (n_tokens := len(prompt_ids(tokenizer, prompt))) > LIMIT:
         raise ValueError(
-            f"the prompt has {len(llm.prompt_ids(prompt))} tokens; a trace keeps every attention weight "
+            f"the prompt has {n_tokens} tokens; a trace keeps every attention weight "
             f"({config.n_layers} × {config.n_heads} × tokens²) and takes at most {LIMIT} tokens"
         )
     raw_bytes = run("text → bytes", 1, lambda: prompt.encode("utf-8"))
-    ids = run("bytes → token ids", 1, lambda: torch.tensor([llm.prompt_ids(prompt)], device=device))
+    ids = run("bytes → token ids", 1, lambda: torch.tensor([tokenizer.encode(prompt)], device=device))
     embeddings = run("ids → embeddings", 1, lambda: model.embed(ids))
     angles = run("positions", 1, lambda: model.angles(0, ids.shape[1]))
 
@@ -103,19 +101,37 @@ def trace(llm: "LLM", prompt: str) -> Trace:
         prompt=prompt,
         raw_bytes=raw_bytes,
         ids=ids[0].tolist(),
-        tokens=[llm.tokenizer.token_text(id) for id in ids[0].tolist()],
-        token_bytes=[llm.tokenizer.token_bytes(id) for id in ids[0].tolist()],
+        tokens=[tokenizer.token_text(id) for id in ids[0].tolist()],
+        token_bytes=[tokenizer.token_bytes(id) for id in ids[0].tolist()],
         embeddings=embeddings[0].cpu(),
         residual_stream=residual_stream.cpu(),
         attention=attention.cpu(),
         logits=logits.cpu(),
         probabilities=probabilities.cpu(),
         chosen_id=chosen,
-        chosen_token=llm.tokenizer.token_text(chosen),
-        guesses=[llm.likeliest(row, 1)[0] for row in if_stopped_here],
+        chosen_token=tokenizer.token_text(chosen),
+        guesses=[likeliest(tokenizer, row, 1)[0] for row in if_stopped_here],
         stages=stages,
-        likeliest=llm.likeliest(probabilities, KEPT),
+        likeliest=likeliest(tokenizer, probabilities, KEPT),
     )
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The prompt's token ids.
+
+    Raises:
+        ValueError: there are none.
+    """
+    ids = tokenizer.encode(prompt)
+    if not ids:
+        raise ValueError("the prompt is empty: the model needs at least one token to continue from")
+    return ids
+
+
+def likeliest(tokenizer: Tokenizer, probabilities: Float[Tensor, " vocab"], k: Whole) -> list[tuple[str, float]]:
+    """The k tokens with the largest probabilities, as text, the largest first."""
+    values, ids = probabilities.topk(min(whole("k", k, 1), len(probabilities)))
+    return [(tokenizer.token_text(id), value) for id, value in zip(ids.tolist(), values.tolist(), strict=True)]
 
 
 def size_in_bytes(made: object) -> int:

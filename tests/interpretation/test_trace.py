@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from course_lib.trace import size_in_bytes
+from course_lib.interpretation.trace import size_in_bytes
 
 
 @pytest.fixture(scope="module")
