@@ -97,7 +97,7 @@ class LLM:
     @torch.no_grad()
     def logits(self, prompt: str) -> Float[Tensor, " vocab"]:
         """The score of every token of the vocabulary as the one after the prompt, on the CPU."""
-        device = self.transformer.token_embedding.weight.device
+        device = self.transformer.device
         hidden = self.transformer.hidden_states(torch.tensor([self.prompt_ids(prompt)], device=device))
         return self.transformer.unembed(hidden[0, -1]).cpu()
 

@@ -82,7 +82,7 @@ def entrance(
             "encode the text with the model's own tokenizer"
         )
     length = ids.shape[-1]
-    rows = ids.reshape(-1, length).to(transformer.token_embedding.weight.device)
+    rows = ids.reshape(-1, length).to(transformer.device)
     return transformer.embed(rows), transformer.angles(0, length)
 
 

@@ -66,7 +66,7 @@ def trace(model: Transformer, tokenizer: Tokenizer, prompt: str) -> Trace:
     Raises:
         ValueError: the prompt has no token, or more than LIMIT.
     """
-    config, device = model.config, model.token_embedding.weight.device
+    config, device = model.config, model.device
     stages: list[Stage] = []
 
     def run(name: str, phase: int, make: Callable[[], Made]) -> Made:

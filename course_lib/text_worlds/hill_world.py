@@ -437,11 +437,6 @@ def entropy_per_word() -> float:
     return nats / words
 
 
-def words_per_story() -> float:
-    """How many words a story has on average, <end> counted. Exact."""
-    return _expected(0, 0)[1]
-
-
 @cache
 def _expected(length: int, have: int) -> tuple[float, float]:
     """Expected nats and words to a story's end, after `length` sentences, when `have` children have something."""

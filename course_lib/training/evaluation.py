@@ -36,7 +36,7 @@ def loss(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not 0 <= (past := whole("past", past)) < context_length:
         raise ValueError(f"past must be from 0 to context_length − 1, {context_length - 1}, got {past}")
-    device, was_training = transformer.token_embedding.weight.device, transformer.training
+    device, was_training = transformer.device, transformer.training
     transformer.eval()
     step = context_length - past
     total, starts = 0.0, torch.arange(0, len(tokens) - context_length, step)

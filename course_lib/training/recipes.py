@@ -74,7 +74,7 @@ def loss_and_floor(transformer: Transformer, n_stories: int = 1000, seed: int = 
     """
     source, n_stories = hill_world.stories(seed), whole("n_stories", n_stories, 1)
     stories = [next(source).split() for _ in range(n_stories)]
-    where, was_training = transformer.token_embedding.weight.device, transformer.training
+    where, was_training = transformer.device, transformer.training
     transformer.eval()
     nats = 0.0
     for start in range(0, n_stories, 64):

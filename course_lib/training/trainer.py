@@ -101,7 +101,7 @@ class Trainer:
             check_model(transformer, row, context_length)
 
         self.transformer, self.tokens, self.validation, self.progress = transformer, tokens, validation, progress
-        self.device = transformer.token_embedding.weight.device
+        self.device = transformer.device
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.settings = counts | dict(
             context_length=context_length, learning_rate=learning_rate, seed=seed, begin_with=begin_with,

@@ -38,6 +38,16 @@ class Transformer(nn.Module):
         if not config.tie_embeddings:
             self.output_head = Linear(config.d_model, config.vocab_size, bias=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.token_embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """How exactly the weights are kept."""
+        return self.token_embedding.weight.dtype
+
     def embed(
         self, ids: Int[Tensor, "batch position"], start: int = 0, positions: Int[Tensor, "batch position"] | None = None
     ) -> Float[Tensor, "batch position d_model"]:
@@ -59,7 +69,7 @@ class Transformer(nn.Module):
 
     def angles(self, start: int, end: int) -> Float[Tensor, "position pair"] | None:
         """RoPE's angles for positions start to end − 1; None for a model without it."""
-        return self.position_embedding.angles(torch.arange(start, end, device=self.token_embedding.weight.device))
+        return self.position_embedding.angles(torch.arange(start, end, device=self.device))
 
     def hidden_states(
         self,

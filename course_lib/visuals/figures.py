@@ -331,21 +331,6 @@ def _probabilities(values) -> np.ndarray:
     return values
 
 
-@course_style()
-def residual_norms(residual_stream, title: str = "How long does the last token's vector grow?") -> Figure:
-    """The length of the last position's vector as it enters block 1 (0) and after each block.
-
-    `residual_stream`: (layer, position, d_model), layer 0 being what enters the first block.
-    """
-    figure = Figure(figsize=(WIDTH, 2.8))
-    axes = figure.add_subplot()
-    _draw_norms(axes, residual_stream)
-    axes.set_title(prose(title))
-    axes.set_xlabel("after block")
-    axes.set_ylabel("length")
-    return figure
-
-
 def _draw_norms(axes: Axes, residual_stream) -> None:
     stream = as_array(residual_stream, "residual_stream", "layer", "position", "d_model")
     lengths = np.linalg.norm(stream[:, -1], axis=-1)

@@ -92,16 +92,6 @@ def phase(number: int) -> Phase:
     return PHASES[number]
 
 
-def use_style() -> None:
-    """Make the course's look the default of every matplotlib figure drawn from here on.
-
-    Lines take the four phase colours in order, starting with phase 1.
-    """
-    from matplotlib import style
-
-    style.use(_layers())
-
-
 def course_style():
     """The course's look inside a `with` block or as a decorator, whatever the reader's own settings."""
     from matplotlib import style

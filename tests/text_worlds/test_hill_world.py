@@ -22,7 +22,6 @@ from course_lib.text_worlds.hill_world import (
     next_word_distribution,
     stories,
     text,
-    words_per_story,
 )
 
 MILLION = 1_000_000
@@ -133,7 +132,7 @@ def test_entropy_of_a_small_world_by_listing_all_its_stories():
             else:
                 pending.append(((*begun, word), p * chance))
     assert total == pytest.approx(1, abs=1e-9)
-    assert world.words_per_story() == pytest.approx(words, abs=1e-9)
+    assert world._expected(0, 0)[1] == pytest.approx(words, abs=1e-9)
     assert world.entropy_per_word() == pytest.approx(nats / words, abs=1e-9)
 
 
@@ -212,8 +211,9 @@ def test_entropy_of_a_million_sampled_words(sampled):
     off = [a - floor * b for a, b in zip(nats, lengths, strict=True)]
     error = math.sqrt(sum(x * x for x in off) / n) / math.sqrt(n) / (sum(lengths) / n)
     assert abs(sum(nats) / sum(lengths) - floor) < 4 * error < 0.005
-    deviation = math.sqrt(sum((b - words_per_story()) ** 2 for b in lengths) / n)
-    assert abs(sum(lengths) / n - words_per_story()) < 4 * deviation / math.sqrt(n)
+    words_of_a_story = hill_world._expected(0, 0)[1]
+    deviation = math.sqrt(sum((b - words_of_a_story) ** 2 for b in lengths) / n)
+    assert abs(sum(lengths) / n - words_of_a_story) < 4 * deviation / math.sqrt(n)
 
 
 # ── Stories ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -68,6 +68,6 @@ def test_the_longer_run_comes_within_2_percent_and_03_of_the_truth(seed):
 
 @torch.no_grad()
 def p_hill(transformer):
-    where = transformer.token_embedding.weight.device
+    where = transformer.device
     ids = torch.tensor([[END_ID, *hill_world.encode("the dog ran up the")]], device=where)
     return transformer(ids)[0, -1].softmax(-1)[hill_world.VOCABULARY.index("hill")].item()

@@ -36,7 +36,7 @@ def padded(model):
 
 
 def cached(model):
-    cache = KVCache(model.config, 9, 2, dtype=model.token_embedding.weight.dtype)
+    cache = KVCache(model.config, 9, 2, dtype=model.dtype)
     parts = IDS.split([5, 1, 1, 1, 1], dim=1)
     return torch.cat([model(part, cache) for part in parts], dim=1)
 

@@ -210,14 +210,6 @@ def test_guess_by_layer_with_another_odd_token_in_every_block():
     assert_texts_stand_apart(figure)
 
 
-def test_residual_norms():
-    stream = torch.zeros(31, 5, 576)
-    stream[:, -1, :4] = torch.arange(31.0)[:, None]
-    (line,) = figures.residual_norms(stream).axes[0].lines
-    np.testing.assert_allclose(line.get_ydata(), 2 * np.arange(31))  # the length of (k, k, k, k) is 2k
-    assert_texts_stand_apart(figures.residual_norms(stream))
-
-
 # ---- prediction ---------------------------------------------------------------------------------
 
 
@@ -367,7 +359,6 @@ def test_nothing_reaches_pyplot():
         (lambda: figures.attention_map(np.full((5, 5), np.nan), TOKENS), "weights must be finite numbers, got NaN"),
         (lambda: figures.guess_by_layer([]), "guesses must hold at least one"),
         (lambda: figures.guess_by_layer([(0, "a", 1.5)]), r"probabilities must be in \[0, 1\], got values from 1.5"),
-        (lambda: figures.residual_norms(torch.ones(3, 4)), "residual_stream must have 3 dimensions"),
         (
             lambda: figures.probability_bars(["a"], [0.1, 0.2]),
             "tokens and probabilities must have the same length, got 1 and 2",

@@ -87,16 +87,15 @@ def test_unknown_phase_is_named():
         style.sequential(5)
 
 
-def test_use_style_sets_the_look_and_the_context_leaves_no_trace():
+def test_the_style_sets_the_look_and_leaves_no_trace():
     with matplotlib.rc_context():
         matplotlib.rcParams["axes.grid"] = True
         before = dict(matplotlib.rcParams)
         with style.course_style():
             assert not matplotlib.rcParams["axes.grid"]
+            assert matplotlib.rcParams["font.family"] == ["DejaVu Sans"]
+            assert matplotlib.rcParams["axes.prop_cycle"].by_key()["color"][0] == style.PHASES[1].strong
         assert dict(matplotlib.rcParams) == before
-        assert style.use_style() is None
-        assert matplotlib.rcParams["font.family"] == ["DejaVu Sans"]
-        assert matplotlib.rcParams["axes.prop_cycle"].by_key()["color"][0] == style.PHASES[1].strong
 
 
 def test_importing_the_palette_and_the_map_does_not_load_matplotlib():
@@ -134,9 +133,9 @@ def test_a_figure_without_alt_text_is_refused(alt):
 def test_what_show_leaves_in_a_notebook():
     cell = """
 import matplotlib.pyplot as plt
-from course_lib.visuals.style import show, use_style
-use_style()
-figure, axes = plt.subplots(figsize=(5, 3))
+from course_lib.visuals.style import course_style, show
+with course_style():
+    figure, axes = plt.subplots(figsize=(5, 3))
 axes.plot([1, 3, 2])
 assert show(figure, "A line that rises, then falls.") is None
 assert plt.get_fignums() == []
