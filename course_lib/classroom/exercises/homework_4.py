@@ -2,6 +2,7 @@
 
 import functools
 import numbers
+from functools import partial
 
 import torch
 from torch.nn.functional import gelu
@@ -90,10 +91,6 @@ def q8_0(
     return number(read(raw[:, place]), signed(raw[:, bytes_at].contiguous()))
 
 
-def unpacked(formula, **slips):
-    return lambda raw: formula(raw, **slips)
-
-
 def half_numbers(random, n, low, high):
     """n numbers from low to high as they stand in a file, two bytes each."""
     return (low + (high - low) * torch.rand(n, 1, generator=random)).half().view(torch.uint8)
@@ -152,52 +149,50 @@ UNPACK_Q4_1 = Exercise(
     may_call=(),
     checks={"numbers": (one_block, many_blocks, from_the_file)},
     mistakes={
-        "the low and the high half of a byte come out side by side: first the low halves of all 16 bytes": unpacked(
+        "the low and the high half of a byte come out side by side: first the low halves of all 16 bytes": partial(
             q4_1, order=lambda packed: torch.stack((low(packed), high(packed)), dim=2).flatten(1)
         ),
-        "the high halves come first: numbers 0 to 15 are the low halves": unpacked(
+        "the high halves come first: numbers 0 to 15 are the low halves": partial(
             q4_1, order=lambda packed: torch.cat((high(packed), low(packed)), 1)
         ),
-        "scale and smallest number have changed places: the scale stands first": unpacked(
+        "scale and smallest number have changed places: the scale stands first": partial(
             q4_1, places=(slice(2, 4), slice(0, 2))
         ),
-        "scale and smallest number are read from the same two bytes: 0 and 1, 2 and 3": unpacked(
+        "scale and smallest number are read from the same two bytes: 0 and 1, 2 and 3": partial(
             q4_1, places=(slice(0, 2), slice(0, 2))
         ),
-        "it looks for scale and smallest number in the last four bytes: they stand first": unpacked(
+        "it looks for scale and smallest number in the last four bytes: they stand first": partial(
             q4_1, places=(slice(16, 18), slice(18, 20)), bytes_at=slice(0, 16)
         ),
-        "it looks for the smallest number in the last two bytes: it stands behind the scale": unpacked(
+        "it looks for the smallest number in the last two bytes: it stands behind the scale": partial(
             q4_1, places=(slice(0, 2), slice(18, 20)), bytes_at=slice(2, 18)
         ),
-        "the packed numbers are read from the wrong bytes: 4 to 19": unpacked(q4_1, bytes_at=slice(3, 19)),
-        "the packed numbers are read from the bytes 2 to 17: they are in 4 to 19": unpacked(
-            q4_1, bytes_at=slice(2, 18)
-        ),
-        "the smallest number is taken off: it is added": unpacked(q4_1, number=lambda d, m, q: d * q - m),
-        "the smallest number is missing": unpacked(q4_1, number=lambda d, m, q: d * q),
-        "the scale is missing": unpacked(q4_1, number=lambda d, m, q: q + m),
-        "the smallest number is multiplied by the scale, too: d·q + m": unpacked(
+        "the packed numbers are read from the wrong bytes: 4 to 19": partial(q4_1, bytes_at=slice(3, 19)),
+        "the packed numbers are read from the bytes 2 to 17: they are in 4 to 19": partial(q4_1, bytes_at=slice(2, 18)),
+        "the smallest number is taken off: it is added": partial(q4_1, number=lambda d, m, q: d * q - m),
+        "the smallest number is missing": partial(q4_1, number=lambda d, m, q: d * q),
+        "the scale is missing": partial(q4_1, number=lambda d, m, q: q + m),
+        "the smallest number is multiplied by the scale, too: d·q + m": partial(
             q4_1, number=lambda d, m, q: d * (q + m)
         ),
-        "it takes 8 off the four bits: in this format they count from 0 to 15": unpacked(q4_1, shift=lambda q: q - 8),
-        "it reads four bits above 7 as negative: in this format they count from 0 to 15": unpacked(
+        "it takes 8 off the four bits: in this format they count from 0 to 15": partial(q4_1, shift=lambda q: q - 8),
+        "it reads four bits above 7 as negative: in this format they count from 0 to 15": partial(
             q4_1, shift=lambda q: torch.where(q > 7, q - 16, q)
         ),
-        "the low half still has the high half in front: `& 15` cuts it off": unpacked(
+        "the low half still has the high half in front: `& 15` cuts it off": partial(
             q4_1, order=lambda packed: torch.cat((packed, high(packed)), 1)
         ),
-        "the high half is 16 times too large: `>> 4` moves it down": unpacked(
+        "the high half is 16 times too large: `>> 4` moves it down": partial(
             q4_1, order=lambda packed: torch.cat((low(packed), packed & 0xF0), 1)
         ),
-        "the low halves come twice, the high ones not at all": unpacked(
+        "the low halves come twice, the high ones not at all": partial(
             q4_1, order=lambda packed: torch.cat((low(packed), low(packed)), 1)
         ),
-        "it reads the two bytes of a scale as a whole number: they are a float16, `.view(torch.float16)`": unpacked(
+        "it reads the two bytes of a scale as a whole number: they are a float16, `.view(torch.float16)`": partial(
             q4_1, read=whole_number
         ),
-        "it reads the two bytes of a scale as a bfloat16: they are a float16": unpacked(q4_1, read=brain_floats),
-        "the two bytes of a scale are taken in the wrong order: they are a float16 as they stand": unpacked(
+        "it reads the two bytes of a scale as a bfloat16: they are a float16": partial(q4_1, read=brain_floats),
+        "the two bytes of a scale are taken in the wrong order: they are a float16 as they stand": partial(
             q4_1, read=swapped_bytes
         ),
         "all blocks get the first block's scale: each has its own": lambda raw: q4_1(
@@ -241,21 +236,21 @@ UNPACK_Q8_0 = Exercise(
     may_call=(),
     checks={"numbers": (one_wide_block, many_wide_blocks, from_the_table)},
     mistakes={
-        "it reads the bytes as 0 to 255: they are signed, −128 to 127": unpacked(q8_0, signed=lambda q: q.float()),
-        "it takes 128 off each byte: they are signed, `.view(torch.int8)`": unpacked(
+        "it reads the bytes as 0 to 255: they are signed, −128 to 127": partial(q8_0, signed=lambda q: q.float()),
+        "it takes 128 off each byte: they are signed, `.view(torch.int8)`": partial(
             q8_0, signed=lambda q: q.float() - 128
         ),
-        "it divides by the scale: multiply": unpacked(q8_0, number=lambda d, q: q / d),
-        "the scale is missing": unpacked(q8_0, number=lambda d, q: q.clone()),
-        "it divides by 127, too: the scale has that in it": unpacked(q8_0, number=lambda d, q: d * q / 127),
-        "it looks for the scale in the last two bytes: it stands first": unpacked(
+        "it divides by the scale: multiply": partial(q8_0, number=lambda d, q: q / d),
+        "the scale is missing": partial(q8_0, number=lambda d, q: q.clone()),
+        "it divides by 127, too: the scale has that in it": partial(q8_0, number=lambda d, q: d * q / 127),
+        "it looks for the scale in the last two bytes: it stands first": partial(
             q8_0, place=slice(32, 34), bytes_at=slice(0, 32)
         ),
-        "it reads the two bytes of the scale as a whole number: they are a float16, `.view(torch.float16)`": unpacked(
+        "it reads the two bytes of the scale as a whole number: they are a float16, `.view(torch.float16)`": partial(
             q8_0, read=whole_number
         ),
-        "it reads the two bytes of the scale as a bfloat16: they are a float16": unpacked(q8_0, read=brain_floats),
-        "the two bytes of the scale are taken in the wrong order: they are a float16 as they stand": unpacked(
+        "it reads the two bytes of the scale as a bfloat16: they are a float16": partial(q8_0, read=brain_floats),
+        "the two bytes of the scale are taken in the wrong order: they are a float16 as they stand": partial(
             q8_0, read=swapped_bytes
         ),
         "all blocks get the first block's scale: each has its own": lambda raw: q8_0(
@@ -301,10 +296,6 @@ def conversation(
         ids += [special[END]] if closed else []
         ids += encode(after) if after else []
     return ids + ([special[START], *encode(end)] if end else [])
-
-
-def chatting(**slips):
-    return lambda *arguments: conversation(*arguments, **slips)
 
 
 def rendered(messages, system, encode, special):
@@ -381,43 +372,46 @@ CHAT_IDS = Exercise(
         "a marker that a user typed becomes the special token, and ends the message: put your own ids between the "
         "encoded texts": rendered,
         "the markers are encoded as text: each is one id, special[…]": all_as_text,
-        "role and text are encoded apart: what stands between two markers is encoded in one go": chatting(
-            said=lambda encode, role, content: encode(f"{role}\n") + encode(content)
+        "role and text are encoded apart: what stands between two markers is encoded in one go": partial(
+            conversation, said=lambda encode, role, content: encode(f"{role}\n") + encode(content)
         ),
-        "the default system message is missing": chatting(default=lambda messages: False),
-        "the default system message stands in front of the messages' own": chatting(default=lambda messages: True),
-        "it looks for a system message anywhere: the first message decides": chatting(
-            default=lambda messages: all(message["role"] != "system" for message in messages)
+        "the default system message is missing": partial(conversation, default=lambda messages: False),
+        "the default system message stands in front of the messages' own": partial(
+            conversation, default=lambda messages: True
         ),
-        "the end is missing: the assistant's turn is opened": chatting(end=""),
-        "the line break after the last `assistant` is missing": chatting(end="assistant"),
-        "the line break after `<|im_end|>` is missing": chatting(after=""),
-        "`<|im_end|>` is missing": chatting(closed=False),
-        "`<|im_start|>` is missing before the messages": chatting(opened=False),
-        "the role is missing: it stands in front of the text": chatting(
-            said=lambda encode, role, content: encode(content)
+        "it looks for a system message anywhere: the first message decides": partial(
+            conversation, default=lambda messages: all(message["role"] != "system" for message in messages)
         ),
-        "a space stands behind the role: a line break": chatting(
-            said=lambda encode, role, content: encode(f"{role} {content}")
+        "the end is missing: the assistant's turn is opened": partial(conversation, end=""),
+        "the line break after the last `assistant` is missing": partial(conversation, end="assistant"),
+        "the line break after `<|im_end|>` is missing": partial(conversation, after=""),
+        "`<|im_end|>` is missing": partial(conversation, closed=False),
+        "`<|im_start|>` is missing before the messages": partial(conversation, opened=False),
+        "the role is missing: it stands in front of the text": partial(
+            conversation, said=lambda encode, role, content: encode(content)
         ),
-        "it has the last message alone": chatting(
-            default=lambda messages: False, chosen=lambda messages: messages[-1:]
+        "a space stands behind the role: a line break": partial(
+            conversation, said=lambda encode, role, content: encode(f"{role} {content}")
         ),
-        "the messages come in the reverse order": chatting(chosen=lambda messages: messages[::-1]),
-        "the markers that somebody typed are deleted: they are text, and stay": chatting(
-            said=lambda encode, role, content: encode(f"{role}\n{content.replace(START, '').replace(END, '')}")
+        "it has the last message alone": partial(
+            conversation, default=lambda messages: False, chosen=lambda messages: messages[-1:]
         ),
-        "it strips what was said: its spaces and line breaks are part of it": chatting(
-            said=lambda encode, role, content: encode(f"{role}\n{content.strip()}")
+        "the messages come in the reverse order": partial(conversation, chosen=lambda messages: messages[::-1]),
+        "the markers that somebody typed are deleted: they are text, and stay": partial(
+            conversation,
+            said=lambda encode, role, content: encode(f"{role}\n{content.replace(START, '').replace(END, '')}"),
         ),
-        "it strips the end of what was said: its spaces and line breaks are part of it": chatting(
-            said=lambda encode, role, content: encode(f"{role}\n{content.rstrip()}")
+        "it strips what was said: its spaces and line breaks are part of it": partial(
+            conversation, said=lambda encode, role, content: encode(f"{role}\n{content.strip()}")
+        ),
+        "it strips the end of what was said: its spaces and line breaks are part of it": partial(
+            conversation, said=lambda encode, role, content: encode(f"{role}\n{content.rstrip()}")
         ),
         "it strips role and content together: the spaces and line breaks at the end are part of what was said": (
-            chatting(said=lambda encode, role, content: encode(f"{role}\n{content}".strip()))
+            partial(conversation, said=lambda encode, role, content: encode(f"{role}\n{content}".strip()))
         ),
-        "it takes the line breaks off the end of what was said: they are part of it": chatting(
-            said=lambda encode, role, content: encode(f"{role}\n" + content.rstrip("\n"))
+        "it takes the line breaks off the end of what was said: they are part of it": partial(
+            conversation, said=lambda encode, role, content: encode(f"{role}\n" + content.rstrip("\n"))
         ),
     },
     hints=(
@@ -443,10 +437,6 @@ def turned(
     """RoPE over neighbours; the keywords are somebody's slips."""
     angles = angle(places(x)[:, None].float(), exponent(x.shape[-1]), theta)
     return together(*turn(*apart(x), angles.cos(), angles.sin()))
-
-
-def but_turned(**slips):
-    return lambda x, theta: turned(x, theta, **slips)
 
 
 def split_in_half(x):
@@ -485,45 +475,47 @@ TURN_HEADS = Exercise(
     may_call=(),
     checks={"turned": (one_head, many_heads, other_bases)},
     mistakes={
-        "it pairs number i with i + d_head/2: in this file neighbours are pairs, 2i and 2i + 1": but_turned(
-            apart=split_in_half, together=joined_halves
+        "it pairs number i with i + d_head/2: in this file neighbours are pairs, 2i and 2i + 1": partial(
+            turned, apart=split_in_half, together=joined_halves
         ),
-        "the right pairs turn and come out as halves: each number goes back to its place": but_turned(
-            together=joined_halves
+        "the right pairs turn and come out as halves: each number goes back to its place": partial(
+            turned, together=joined_halves
         ),
-        "halves turn and come out as neighbours: neighbours go in, too": but_turned(apart=split_in_half),
-        "it turns the other way round": but_turned(turn=lambda a, b, cos, sin: (a * cos + b * sin, b * cos - a * sin)),
-        "the positions count from 1: the first token stands at 0, and is not turned": but_turned(
-            places=lambda x: torch.arange(1, x.shape[-2] + 1)
+        "halves turn and come out as neighbours: neighbours go in, too": partial(turned, apart=split_in_half),
+        "it turns the other way round": partial(
+            turned, turn=lambda a, b, cos, sin: (a * cos + b * sin, b * cos - a * sin)
         ),
-        "every row is turned as the last one: each position has its own angle": but_turned(
-            places=lambda x: torch.full((x.shape[-2],), x.shape[-2] - 1)
+        "the positions count from 1: the first token stands at 0, and is not turned": partial(
+            turned, places=lambda x: torch.arange(1, x.shape[-2] + 1)
         ),
-        "nothing is turned": but_turned(turn=lambda a, b, cos, sin: (a, b)),
+        "every row is turned as the last one: each position has its own angle": partial(
+            turned, places=lambda x: torch.full((x.shape[-2],), x.shape[-2] - 1)
+        ),
+        "nothing is turned": partial(turned, turn=lambda a, b, cos, sin: (a, b)),
         "the base is always 10,000: it is theta": lambda x, theta: turned(x, 10_000.0),
-        "all pairs turn by the first pair's angle: pair i by theta^(−2i/d_head) of it": but_turned(
-            exponent=lambda d: torch.zeros(d // 2)
+        "all pairs turn by the first pair's angle: pair i by theta^(−2i/d_head) of it": partial(
+            turned, exponent=lambda d: torch.zeros(d // 2)
         ),
-        "the angles fall too slowly: the power is −2i/d_head, for pair i": but_turned(
-            exponent=lambda d: torch.arange(d // 2) / d
+        "the angles fall too slowly: the power is −2i/d_head, for pair i": partial(
+            turned, exponent=lambda d: torch.arange(d // 2) / d
         ),
-        "the angles fall too fast: the power is −2i/d_head, for pair i": but_turned(
-            exponent=lambda d: 2 * torch.arange(0, d, 2) / d
+        "the angles fall too fast: the power is −2i/d_head, for pair i": partial(
+            turned, exponent=lambda d: 2 * torch.arange(0, d, 2) / d
         ),
-        "later pairs turn faster: the power of theta is negative": but_turned(
-            angle=lambda place, exponent, theta: place * theta**exponent
+        "later pairs turn faster: the power of theta is negative": partial(
+            turned, angle=lambda place, exponent, theta: place * theta**exponent
         ),
-        "the angles are taken as degrees: they are radians": but_turned(
-            angle=lambda place, exponent, theta: (place * theta**-exponent).deg2rad()
+        "the angles are taken as degrees: they are radians": partial(
+            turned, angle=lambda place, exponent, theta: (place * theta**-exponent).deg2rad()
         ),
-        "sine and cosine have changed places: an angle of 0 turns nothing": but_turned(
-            turn=lambda a, b, cos, sin: (a * sin - b * cos, a * cos + b * sin)
+        "sine and cosine have changed places: an angle of 0 turns nothing": partial(
+            turned, turn=lambda a, b, cos, sin: (a * sin - b * cos, a * cos + b * sin)
         ),
-        "the second number is made from the first after it has changed: keep the old one": but_turned(
-            turn=changed_first
+        "the second number is made from the first after it has changed: keep the old one": partial(
+            turned, turn=changed_first
         ),
-        "the second number has the wrong sign before b: it is a·sin + b·cos": but_turned(
-            turn=lambda a, b, cos, sin: (a * cos - b * sin, a * sin - b * cos)
+        "the second number has the wrong sign before b: it is a·sin + b·cos": partial(
+            turned, turn=lambda a, b, cos, sin: (a * cos - b * sin, a * sin - b * cos)
         ),
     },
     hints=(
@@ -657,10 +649,6 @@ def model(
     return give(rows @ tensor(f"{exit_table(settings['tied'])}.weight").T)
 
 
-def but_model(**slips):
-    return lambda ids, tensor, settings: model(ids, tensor, settings, **slips)
-
-
 def made_up(random, n, n_layers, n_heads, n_kv_heads, tied, wider=1):
     """Arguments of `model_scores`: a small file, whose blocks are strong enough that each of them shows."""
     tensors = homework_2.small_file(random, range(n_layers), n_heads, n_kv_heads, wider=wider)
@@ -698,9 +686,8 @@ def deep(run, random):
 
 def wide_stack(run, random):
     """layers whose heads together are wider than the stream"""
-    compare_wide(
-        run, [made_up(random, 3, 2, 2, 1, tied=True, wider=2), made_up(random, 4, 2, 4, 2, False, 2)], but_model
-    )
+    inputs = [made_up(random, 3, 2, 2, 1, tied=True, wider=2), made_up(random, 4, 2, 4, 2, tied=False, wider=2)]
+    compare_wide(run, inputs, partial(partial, model))
 
 
 @functools.cache
@@ -754,69 +741,73 @@ MODEL_SCORES = Exercise(
     may_call=(),
     checks={"stack": (two_layers, own_exit), "smollm2": (deep, wide_stack, the_real_model)},
     mistakes={
-        "the last norm is missing: output_norm stands between the last layer and the table": but_model(
-            leave=lambda x, weight, eps: x
+        "the last norm is missing: output_norm stands between the last layer and the table": partial(
+            model, leave=lambda x, weight, eps: x
         ),
-        "it uses the table of the entrance at the exit, where `tied` is False: there it is output.weight": but_model(
-            exit_table=lambda tied: "token_embd"
+        "it uses the table of the entrance at the exit, where `tied` is False: there it is output.weight": partial(
+            model, exit_table=lambda tied: "token_embd"
         ),
-        "the layers come in the reverse order": but_model(layers=lambda n: range(n)[::-1]),
-        "every layer has layer 0's tensors": but_model(which=lambda n: 0),
-        "the last layer is missing": but_model(layers=lambda n: range(n - 1)),
-        "the first layer is missing": but_model(layers=lambda n: range(1, n)),
-        "no layer is run": but_model(layers=lambda n: ()),
-        "the pairs are halves: a GGUF file has neighbours, 2i and 2i + 1": but_model(pairs="halves"),
-        "theta is always 10,000: it is settings['theta']": but_model(theta=10_000.0),
-        "theta is always 100,000: it is settings['theta']": but_model(theta=100_000.0),
-        "eps is always 1e-5: it is settings['eps']": but_model(eps=1e-5),
-        "the feed-forward halves are missing": but_model(last=lambda x, rows, more: x),
-        "the gate goes through GELU: SiLU": but_model(bend=lambda gate, up: gelu(gate) * up),
-        "the gate goes through a plain sigmoid: SiLU is z · sigmoid(z)": but_model(
-            bend=lambda gate, up: gate.sigmoid() * up
+        "the layers come in the reverse order": partial(model, layers=lambda n: range(n)[::-1]),
+        "every layer has layer 0's tensors": partial(model, which=lambda n: 0),
+        "the last layer is missing": partial(model, layers=lambda n: range(n - 1)),
+        "the first layer is missing": partial(model, layers=lambda n: range(1, n)),
+        "no layer is run": partial(model, layers=lambda n: ()),
+        "the pairs are halves: a GGUF file has neighbours, 2i and 2i + 1": partial(model, pairs="halves"),
+        "theta is always 10,000: it is settings['theta']": partial(model, theta=10_000.0),
+        "theta is always 100,000: it is settings['theta']": partial(model, theta=100_000.0),
+        "eps is always 1e-5: it is settings['eps']": partial(model, eps=1e-5),
+        "the feed-forward halves are missing": partial(model, last=lambda x, rows, more: x),
+        "the gate goes through GELU: SiLU": partial(model, bend=lambda gate, up: gelu(gate) * up),
+        "the gate goes through a plain sigmoid: SiLU is z · sigmoid(z)": partial(
+            model, bend=lambda gate, up: gate.sigmoid() * up
         ),
-        "gate and up are swapped: the SiLU is on the gate, ffn_gate": but_model(
-            bend=lambda gate, up: gate * homework_2.silu(up)
+        "gate and up are swapped: the SiLU is on the gate, ffn_gate": partial(
+            model, bend=lambda gate, up: gate * homework_2.silu(up)
         ),
-        "there is no SiLU: the gate goes through it": but_model(bend=lambda gate, up: gate * up),
-        "the feed-forward half reads x as it is: it reads the rows normalized with ffn_norm": but_model(
-            reads=lambda x, after, norm: after
+        "there is no SiLU: the gate goes through it": partial(model, bend=lambda gate, up: gate * up),
+        "the feed-forward half reads x as it is: it reads the rows normalized with ffn_norm": partial(
+            model, reads=lambda x, after, norm: after
         ),
-        "the feed-forward half reads x as it was before attention": but_model(reads=lambda x, after, norm: norm(x)),
-        "after attention the stream is lost: x + attention": but_model(add=lambda x, rows, found: found),
-        "what attention finds is added to the normalized rows: to x itself": but_model(
-            add=lambda x, rows, found: rows + found
+        "the feed-forward half reads x as it was before attention": partial(
+            model, reads=lambda x, after, norm: norm(x)
         ),
-        "after the feed-forward half the stream is lost: x + down(…)": but_model(last=lambda x, rows, more: more),
-        "what the feed-forward half finds is added to the normalized rows: to x itself": but_model(
-            last=lambda x, rows, more: rows + more
+        "after attention the stream is lost: x + attention": partial(model, add=lambda x, rows, found: found),
+        "what attention finds is added to the normalized rows: to x itself": partial(
+            model, add=lambda x, rows, found: rows + found
         ),
-        "attn_norm is at work twice: the feed-forward half has ffn_norm": but_model(
-            renamed={"feed_forward_norm": NAMES["attention_norm"]}
+        "after the feed-forward half the stream is lost: x + down(…)": partial(model, last=lambda x, rows, more: more),
+        "what the feed-forward half finds is added to the normalized rows: to x itself": partial(
+            model, last=lambda x, rows, more: rows + more
         ),
-        "ffn_norm is at work twice: attention has attn_norm": but_model(
-            renamed={"attention_norm": NAMES["feed_forward_norm"]}
+        "attn_norm is at work twice: the feed-forward half has ffn_norm": partial(
+            model, renamed={"feed_forward_norm": NAMES["attention_norm"]}
         ),
-        "the two norms of a layer are swapped: attn_norm comes first, ffn_norm second": but_model(
-            renamed={"attention_norm": NAMES["feed_forward_norm"], "feed_forward_norm": NAMES["attention_norm"]}
+        "ffn_norm is at work twice: attention has attn_norm": partial(
+            model, renamed={"attention_norm": NAMES["feed_forward_norm"]}
         ),
-        "the output matrix is missing: attn_output": but_model(output=lambda rows, matrix: rows),
-        "the output matrix is the wrong way round: x @ matrix.T": but_model(output=lambda rows, matrix: rows @ matrix),
-        "the values are made of x as it is: of the normalized rows": but_model(raw_values=True),
-        "the vectors are multiplied by √d_model at the entrance: not in this model": but_model(
-            enter=lambda x: x * x.shape[-1] ** 0.5
+        "the two norms of a layer are swapped: attn_norm comes first, ffn_norm second": partial(
+            model, renamed={"attention_norm": NAMES["feed_forward_norm"], "feed_forward_norm": NAMES["attention_norm"]}
         ),
-        "these are probabilities: the scores themselves are asked for": but_model(
-            give=lambda scores: scores.softmax(dim=-1)
+        "the output matrix is missing: attn_output": partial(model, output=lambda rows, matrix: rows),
+        "the output matrix is the wrong way round: x @ matrix.T": partial(
+            model, output=lambda rows, matrix: rows @ matrix
         ),
-        "it gives the last position alone: every position is asked for": but_model(give=lambda scores: scores[-1]),
-        "attention's first step is missing: it reads the normalized rows": but_model(
-            first_norm=lambda x, weight, eps: x
+        "the values are made of x as it is: of the normalized rows": partial(model, raw_values=True),
+        "the vectors are multiplied by √d_model at the entrance: not in this model": partial(
+            model, enter=lambda x: x * x.shape[-1] ** 0.5
         ),
-        "keys and values are swapped": but_model(renamed={"key": "attn_v.weight", "value": "attn_k.weight"}),
+        "these are probabilities: the scores themselves are asked for": partial(
+            model, give=lambda scores: scores.softmax(dim=-1)
+        ),
+        "it gives the last position alone: every position is asked for": partial(model, give=lambda scores: scores[-1]),
+        "attention's first step is missing: it reads the normalized rows": partial(
+            model, first_norm=lambda x, weight, eps: x
+        ),
+        "keys and values are swapped": partial(model, renamed={"key": "attn_v.weight", "value": "attn_k.weight"}),
     }
-    | {sentence: but_model(norm=norm) for sentence, norm in SLIPS_OF_NORM.items()}
+    | {sentence: partial(model, norm=norm) for sentence, norm in SLIPS_OF_NORM.items()}
     # one that makes NaN makes nothing else in a stack, and that has a sentence of its own
-    | {sentence: but_model(**slips) for sentence, slips in SLIPS_OF_ATTENTION.items() if "NaN" not in sentence},
+    | {sentence: partial(model, **slips) for sentence, slips in SLIPS_OF_ATTENTION.items() if "NaN" not in sentence},
     hints=(
         "Look-up, then for each layer the two halves, then the last norm and the table at the exit. Your functions of "
         "the parts before may be called: a half that is right is right here, too.",

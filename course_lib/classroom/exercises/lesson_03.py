@@ -5,13 +5,9 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.classroom.exercises.tools import draw
 from course_lib.classroom.judging import describe, same
 from course_lib.input_processing import positions
-
-
-def whole(random, low, high):
-    return int(torch.randint(low, high, (1,), generator=random))
-
 
 # ---- sinusoid_table -------------------------------------------------------------------------------
 
@@ -32,12 +28,12 @@ def sinusoid_by(angles):
 
 def one_wave(table, random):
     """one wave: sine and cosine of the position"""
-    table.compare([(whole(random, 3, 6), 2)])
+    table.compare([(draw(random, 3, 5), 2)])
 
 
 def more_waves(table, random):
     """slower and slower waves in the pairs after it"""
-    table.compare([(3, 4), (whole(random, 7, 12), 6), (whole(random, 20, 40), 2 * whole(random, 8, 20)), (1, 4)])
+    table.compare([(3, 4), (draw(random, 7, 11), 6), (draw(random, 20, 39), 2 * draw(random, 8, 19)), (1, 4)])
 
 
 def each_own_wave(n, d, factor=1):
@@ -91,8 +87,8 @@ def quarter(turn, random):
 def vectors(turn, random):
     """each row by its own angles, the first half paired with the second"""
     given = []
-    for n, pairs in ((2, 2), (5, 3), (whole(random, 6, 12), 4)):
-        angles = positions.rotation_angles(torch.arange(n) + whole(random, 1, 9), 2 * pairs, 50.0)
+    for n, pairs in ((2, 2), (5, 3), (draw(random, 6, 11), 4)):
+        angles = positions.rotation_angles(torch.arange(n) + draw(random, 1, 8), 2 * pairs, 50.0)
         given.append((torch.randn(n, 2 * pairs, generator=random), angles))
     turn.compare(given)
 
@@ -180,12 +176,12 @@ def no_distance(score_of, random):
 
 def near(score_of, random):
     """what the two give wherever they stand, this far apart"""
-    score_of.compare(drawn(random, [1, 2, whole(random, 3, 40)]))
+    score_of.compare(drawn(random, [1, 2, draw(random, 3, 39)]))
 
 
 def ahead(score_of, random):
     """and when the key stands after the query"""
-    score_of.compare(drawn(random, [2, -1, -whole(random, 2, 40)]))
+    score_of.compare(drawn(random, [2, -1, -draw(random, 2, 39)]))
 
 
 def by_neighbours(query, key, distance):
@@ -231,7 +227,7 @@ def slopes_of(n_heads):
 
 def eight_heads(table, random):
     """a penalty that grows with the distance: 8 heads, slopes 2^−1 to 2^−8"""
-    given = [(8, 2), (8, 3), (8, whole(random, 4, 9))]
+    given = [(8, 2), (8, 3), (8, draw(random, 4, 8))]
     try:
         table.compare(given)
     except Wrong as wrong:
@@ -253,7 +249,7 @@ def one_head(table, given):
 
 def other_heads(table, random):
     """the slopes of 1, 2, 4 and 16 heads"""
-    table.compare([(2, 3), (1, 3), (4, whole(random, 3, 8)), (16, 2)])
+    table.compare([(2, 3), (1, 3), (4, draw(random, 3, 7)), (16, 2)])
 
 
 ALIBI_MISTAKES = {

@@ -4,11 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.classroom.exercises.tools import draw
 from course_lib.input_processing import batching
-
-
-def whole(low, high, random):
-    return int(torch.randint(low, high + 1, (1,), generator=random))
 
 
 def explained(learner, inputs, slips):
@@ -42,7 +39,7 @@ def embedding(ids, token_table, position_table, start=0):
 
 def entrance(random, batch, n, start=None, rows=12):
     """Ids, two tables of whole numbers that no two sums share, and a start where one is asked for."""
-    d_model = whole(3, 4, random)  # tables too large to be printed in full
+    d_model = draw(random, 3, 4)  # tables too large to be printed in full
     ids = torch.randint(rows, (batch, n), generator=random)
     tokens = torch.randint(-40, 41, (rows, d_model), generator=random) / 2
     positions = torch.randint(-40, 41, (rows, d_model), generator=random) / 8
@@ -201,7 +198,7 @@ def two_tensors(pad, random):
 
 def right(pad, random):
     """short rows are filled up on the right"""
-    pads = [whole(0, 2, random), whole(41, 50, random)]
+    pads = [draw(random, 0, 2), draw(random, 41, 50)]
     pad.compare((texts(random, *lengths), id) for lengths in ((2, 1), (1, 3), (4, 2, 3)) for id in pads)
 
 
@@ -222,7 +219,7 @@ def empty(pad, random):
 
 def left(pad, random):
     """side="left" puts the padding first"""
-    pads = [whole(0, 2, random), whole(41, 50, random)]
+    pads = [draw(random, 0, 2), draw(random, 41, 50)]
     pad.compare((texts(random, *lengths), id, "left") for lengths in ((2, 1), (1, 3), (4, 2, 3)) for id in pads)
 
 
@@ -348,12 +345,12 @@ def library(random, lengths):
 
 def one_document(pack, random):
     """one document in one row"""
-    pack.compare((library(random, (n,)), n + 1, whole(1, 9, random)) for n in (2, 4))
+    pack.compare((library(random, (n,)), n + 1, draw(random, 1, 9)) for n in (2, 4))
 
 
 def full_rows(pack, random):
     """several documents that fill their rows exactly"""
-    end = whole(1, 9, random)
+    end = draw(random, 1, 9)
     pack.compare(
         (library(random, lengths), n, end)
         for lengths, n in (((1, 2), 5), ((2, 2), 2), ((5, 1), 4), ((3, 1, 3), 5), ((2, 4, 3), 4))
@@ -362,18 +359,18 @@ def full_rows(pack, random):
 
 def with_an_empty_one(pack, random):
     """an empty document is an end token alone"""
-    end = whole(1, 9, random)
+    end = draw(random, 1, 9)
     pack.compare((library(random, lengths), n, end) for lengths, n in (((0, 2), 4), ((1, 0, 2), 6), ((2, 0, 0, 1), 7)))
 
 
 def across(pack, random):
     """a document longer than a row goes on in the next one"""
-    pack.compare((library(random, lengths), n, whole(1, 9, random)) for lengths, n in (((5,), 2), ((7, 3), 3)))
+    pack.compare((library(random, lengths), n, draw(random, 1, 9)) for lengths, n in (((5,), 2), ((7, 3), 3)))
 
 
 def filled(pack, random):
     """the last row is filled up with end tokens"""
-    end = whole(1, 9, random)
+    end = draw(random, 1, 9)
     pack.compare(
         (library(random, lengths), n, end) for lengths, n in (((1,), 4), ((2, 3), 5), ((6, 2, 5), 4), ((3, 3), 6))
     )
@@ -381,7 +378,7 @@ def filled(pack, random):
 
 def after_the_last(pack, random):
     """the last document, too, is followed by an end token, even if that begins a new row"""
-    pack.compare((library(random, lengths), n, whole(1, 9, random)) for lengths, n in (((2,), 2), ((3, 2), 3)))
+    pack.compare((library(random, lengths), n, draw(random, 1, 9)) for lengths, n in (((2,), 2), ((3, 2), 3)))
 
 
 def chained(documents, end_id):

@@ -5,14 +5,9 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import crash_said
+from course_lib.classroom.exercises.tools import crash_said, draw
 from course_lib.classroom.judging import describe
 from course_lib.transformer_block import attention
-
-
-def whole(low, high, random):
-    return int(torch.randint(low, high + 1, (1,), generator=random))
-
 
 # ---- causal_mask ----------------------------------------------------------------------------------
 
@@ -20,14 +15,14 @@ def whole(low, high, random):
 def square(mask, random):
     """as many keys as queries: each sees itself and those before it"""
     truth_values(mask, random)
-    mask.compare([(2, 2), (3, 3), (1, 1), (n := whole(4, 9, random), n)])
+    mask.compare([(2, 2), (3, 3), (1, 1), (n := draw(random, 4, 9), n)])
 
 
 def after_a_cache(mask, random):
     """queries after earlier keys: they are the last ones, and a single one sees every key"""
     truth_values(mask, random)
-    n = whole(2, 5, random)
-    mask.compare([(1, 3), (2, 4), (3, 4), (1, whole(5, 20, random)), (n, n + whole(3, 9, random))])
+    n = draw(random, 2, 5)
+    mask.compare([(1, 3), (2, 4), (3, 4), (1, draw(random, 5, 20)), (n, n + draw(random, 3, 9))])
 
 
 def truth_values(mask, random):
@@ -134,7 +129,7 @@ def many_heads(attend, random):
 def nothing_to_look_at(attend, random):
     """a query that may look at nothing gets zeros, and the others are as before"""
     mask = holes(random, 3, 4)
-    mask[whole(0, 2, random)] = False
+    mask[draw(random, 0, 2)] = False
     many = holes(random, 2, 1, 3, 5)
     many[1, 0, 0] = False
     attend.compare([by_hand([0, 0], [1, 0]), case(random, 3, 4, 5, mask), case(random, 3, 5, 4, many, (2, 3))])

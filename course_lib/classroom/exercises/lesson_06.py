@@ -5,12 +5,8 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise
+from course_lib.classroom.exercises.tools import draw
 from course_lib.transformer_block.attention import causal_mask, repeat_kv
-
-
-def whole(random, low, high):
-    return int(torch.randint(low, high, (1,), generator=random))
-
 
 # ---- split_heads ----------------------------------------------------------------------------------
 
@@ -31,7 +27,7 @@ def one_head(split_of, random):
 
 def several_texts(split_of, random):
     """several texts stay apart"""
-    shapes = ((2, 3, 4, 5), (3, 7, 2, 4), (4, whole(random, 5, 9), 3, 10))
+    shapes = ((2, 3, 4, 5), (3, 7, 2, 4), (4, draw(random, 5, 8), 3, 10))
     split_of.compare([(torch.randn(b, n, h * d, generator=random), h) for b, n, h, d in shapes])
 
 
@@ -95,17 +91,17 @@ def one_token(attend, random):
 
 def single_head(attend, random):
     """one head is lesson 05's attention"""
-    attend.compare([drawn(random, 1, 3, 1, 4), drawn(random, 2, whole(random, 4, 8), 1, 6)])
+    attend.compare([drawn(random, 1, 3, 1, 4), drawn(random, 2, draw(random, 4, 7), 1, 6)])
 
 
 def many_heads(attend, random):
     """each head has numbers, a row and a result of its own"""
-    attend.compare([drawn(random, 1, 5, 2, 3), drawn(random, 1, 4, 3, 5), drawn(random, 1, whole(random, 6, 9), 4, 2)])
+    attend.compare([drawn(random, 1, 5, 2, 3), drawn(random, 1, 4, 3, 5), drawn(random, 1, draw(random, 6, 8), 4, 2)])
 
 
 def many_texts(attend, random):
     """several texts do not see each other"""
-    attend.compare([drawn(random, 2, 3, 2, 4), drawn(random, 3, whole(random, 6, 9), 4, 5)])
+    attend.compare([drawn(random, 2, 3, 2, 4), drawn(random, 3, draw(random, 6, 8), 4, 5)])
 
 
 def stepped(**steps):
@@ -217,7 +213,7 @@ def one_or_all(repeat, random):
 def groups(repeat, random):
     """neighbours share a head"""
     given = []
-    for batch, n_kv, times, n, d in ((1, 2, 3, 1, 2), (1, 3, 2, 4, 2), (2, 2, 4, whole(random, 5, 8), 3)):
+    for batch, n_kv, times, n, d in ((1, 2, 3, 1, 2), (1, 3, 2, 4, 2), (2, 2, 4, draw(random, 5, 7), 3)):
         given.append((torch.randn(batch, n_kv, n, d, generator=random), n_kv * times))
     repeat.compare(given)
 
@@ -262,13 +258,13 @@ def cache_bytes(n_tokens, n_layers, d_model, n_heads, n_kv_heads, bytes_per_numb
 
 def multi(count, random):
     """as many key/value heads as heads, 2 and 4 bytes a number"""
-    n = whole(random, 3, 50)
+    n = draw(random, 3, 49)
     count.compare([(1, 3, 20, 5, 5), (7, 3, 20, 5, 5, 4), (n, 12, 768, 12, 12), (n, 12, 768, 12, 12, 1)])
 
 
 def grouped(count, random):
     """fewer key/value heads than heads"""
-    n = whole(random, 3, 50)
+    n = draw(random, 3, 49)
     count.compare([(1, 3, 36, 6, 2), (n, 30, 576, 9, 3, 4), (n, 32, 4096, 32, 8), (n, 18, 2048, 8, 1)])
 
 

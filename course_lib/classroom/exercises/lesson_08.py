@@ -6,10 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.classroom.exercise import Exercise, Wrong
-
-
-def whole(low, high, random):
-    return int(torch.randint(low, high + 1, (1,), generator=random))
+from course_lib.classroom.exercises.tools import draw
 
 
 def normal(random, *shape, scale=1.0):
@@ -198,8 +195,8 @@ def count(d_model, d_ff, gated, bias, n_experts=1):
 
 def sizes(random):
     """d_model and d_ff, far enough apart that no two formulas meet."""
-    d_model = 8 * whole(2, 12, random) + whole(1, 3, random)
-    return d_model, d_model * whole(2, 5, random) + whole(1, 7, random)
+    d_model = 8 * draw(random, 2, 12) + draw(random, 1, 3)
+    return d_model, d_model * draw(random, 2, 5) + draw(random, 1, 7)
 
 
 def published(parameters, random):
@@ -221,7 +218,7 @@ def mixtures(parameters, random):
     """several experts and their router"""
     parameters.compare(
         [(2, 5, False, False, 3), (2, 5, True, False, 3)]
-        + [(*sizes(random), gated, bias, whole(2, 9, random)) for gated in (False, True) for bias in (False, True)]
+        + [(*sizes(random), gated, bias, draw(random, 2, 9)) for gated in (False, True) for bias in (False, True)]
     )
 
 

@@ -4,14 +4,10 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.classroom.exercise import Exercise
+from course_lib.classroom.exercises.tools import draw
 from course_lib.input_processing.positions import rotate, rotation_angles
 from course_lib.transformer_block.attention import causal_mask, repeat_kv
 from course_lib.transformer_block.normalization import layer_norm, rms_norm
-
-
-def whole(random, low, high):
-    return int(torch.randint(low, high + 1, (), generator=random))
-
 
 # ---- block_forward --------------------------------------------------------------------------------
 
@@ -210,7 +206,7 @@ def both_halves(block_forward, random):
 
 def any_sizes(block_forward, random):
     """heads that are together wider than the stream, one shared key head, another eps"""
-    eps = 0.1 + 0.1 * whole(random, 1, 5)
+    eps = 0.1 + 0.1 * draw(random, 1, 5)
     block_forward.compare((stream(random, 2, 3, 6, 4, 2, 4, 9, eps), stream(random, 1, 6, 5, 3, 1, 4, 7, eps)))
 
 
@@ -295,12 +291,12 @@ BLOCK_FORWARD = Exercise(
 def sizes(random, tied=None, small=False):
     """vocab_size, d_model, n_layers, n_heads, n_kv_heads, d_head, d_ff: no two products alike, and tied or not."""
     if small:
-        values = (whole(random, 11, 19), 7 + 2 * whole(random, 0, 1), 5, 6, 2, whole(random, 4, 5), 13)
+        values = (draw(random, 11, 19), 7 + 2 * draw(random, 0, 1), 5, 6, 2, draw(random, 4, 5), 13)
     else:
-        n_kv, share = whole(random, 2, 5), 3 + 2 * whole(random, 0, 1)
+        n_kv, share = draw(random, 2, 5), 3 + 2 * draw(random, 0, 1)
         values = (
-            whole(random, 20_000, 60_000), whole(random, 301, 399), whole(random, 5, 40),
-            n_kv * share, n_kv, whole(random, 61, 89), whole(random, 811, 997),
+            draw(random, 20_000, 60_000), draw(random, 301, 399), draw(random, 5, 40),
+            n_kv * share, n_kv, draw(random, 61, 89), draw(random, 811, 997),
         )  # fmt: skip
     return values if tied is None else (*values, tied)
 
@@ -413,7 +409,7 @@ def off(**keywords):
 
 def cost_of_a_short_text(flops_per_token, random):
     """a token that sees itself alone, and one that sees a few"""
-    flops_per_token.compare((*sizes(random, small=True), context) for context in (1, 2, whole(random, 5, 9)))
+    flops_per_token.compare((*sizes(random, small=True), context) for context in (1, 2, draw(random, 5, 9)))
 
 
 def cost_of_a_stack(flops_per_token, random):
@@ -421,14 +417,14 @@ def cost_of_a_stack(flops_per_token, random):
     flops_per_token.compare(
         [
             (49152, 576, 30, 9, 3, 64, 1536, 16),
-            *((*sizes(random), whole(random, low, 9 * low)) for low in (1, 101, 1001)),
+            *((*sizes(random), draw(random, low, 9 * low)) for low in (1, 101, 1001)),
         ]
     )
 
 
 def cost_of_a_long_text(flops_per_token, random):
     """a text so long that looking back costs more than all the matrices"""
-    flops_per_token.compare((*sizes(random), whole(random, 100_000, 200_000)) for _ in range(3))
+    flops_per_token.compare((*sizes(random), draw(random, 100_000, 200_000)) for _ in range(3))
 
 
 FLOPS_PER_TOKEN = Exercise(
@@ -519,7 +515,7 @@ def all_depths(logit_lens, random):
 
 def another_eps(logit_lens, random):
     """a larger eps, and a table with as many rows as columns"""
-    logit_lens.compare([looked_at(random, 3, 2, 6, 6, 0.5 + whole(random, 1, 4)), looked_at(random, 2, 4, 5, 9, 2.0)])
+    logit_lens.compare([looked_at(random, 3, 2, 6, 6, 0.5 + draw(random, 1, 4)), looked_at(random, 2, 4, 5, 9, 2.0)])
 
 
 def last_as_it_is(stream, weight, table, eps=1e-5):

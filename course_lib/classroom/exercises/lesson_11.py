@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import math
+from functools import partial
 
 import torch
 
@@ -30,10 +31,6 @@ def sampled(
     inputs = torch.stack([first(row, context_length) for row in rows])
     targets = torch.stack([second(row, context_length) for row in rows])
     return whole(inputs, targets)
-
-
-def slip(**settings):
-    return lambda *arguments: sampled(*arguments, **settings)
 
 
 def draws(*shares):
@@ -155,36 +152,44 @@ SAMPLE_BATCH = Exercise(
         "ends": (crash_said(from_end_to_end, ("equal size", "out of range", "out of bounds"), PAST_THE_END),),
     },
     mistakes={
-        "the targets are the inputs themselves: asked is the token that comes *next*": slip(
-            second=lambda row, n: row[:n]
+        "the targets are the inputs themselves: asked is the token that comes *next*": partial(
+            sampled, second=lambda row, n: row[:n]
         ),
         "the targets are the tokens *before*: asked is the one that comes next": before,
-        "the targets are two places later: asked is the token that comes next": slip(
-            second=lambda row, n: row[2 : n + 2]
+        "the targets are two places later: asked is the token that comes next": partial(
+            sampled, second=lambda row, n: row[2 : n + 2]
         ),
-        "the targets are the inputs moved on in a circle: the last target is the token after the window": slip(
-            second=lambda row, n: row[:n].roll(-1)
+        "the targets are the inputs moved on in a circle: the last target is the token after the window": partial(
+            sampled, second=lambda row, n: row[:n].roll(-1)
         ),
-        "each window has one target, the token after it: each of its places has one": slip(
-            whole=lambda inputs, targets: (inputs, targets[:, -1])
+        "each window has one target, the token after it: each of its places has one": partial(
+            sampled, whole=lambda inputs, targets: (inputs, targets[:, -1])
         ),
         "the inputs are one token too long: the last one is a target alone": one_too_long,
-        "the inputs are one token too short, and so are the targets": slip(
-            first=lambda row, n: row[: n - 1], second=lambda row, n: row[1:n]
+        "the inputs are one token too short, and so are the targets": partial(
+            sampled, first=lambda row, n: row[: n - 1], second=lambda row, n: row[1:n]
         ),
         "it gives the places of the tokens: the tokens that stand there are asked for": numbers_alone,
-        "a window is a column: asked is (batch_size, context_length), a row for each window": slip(
-            whole=lambda inputs, targets: (inputs.T, targets.T)
+        "a window is a column: asked is (batch_size, context_length), a row for each window": partial(
+            sampled, whole=lambda inputs, targets: (inputs.T, targets.T)
         ),
-        "all windows stand in one long row: asked is (batch_size, context_length)": slip(
-            whole=lambda inputs, targets: (inputs.flatten(), targets.flatten())
+        "all windows stand in one long row: asked is (batch_size, context_length)": partial(
+            sampled, whole=lambda inputs, targets: (inputs.flatten(), targets.flatten())
         ),
-        "all windows have the same start: draw one for each": slip(begin=lambda starts: starts[:1].expand(len(starts))),
+        "all windows have the same start: draw one for each": partial(
+            sampled, begin=lambda starts: starts[:1].expand(len(starts))
+        ),
         "the windows follow each other: draw a start for each": in_a_row,
-        "the last possible start is never drawn: there are len(tokens) − context_length of them": slip(room=-1),
+        "the last possible start is never drawn: there are len(tokens) − context_length of them": partial(
+            sampled, room=-1
+        ),
         "the windows begin at multiples of context_length: any place may be a start": side_by_side,
-        "the starts are sorted: leave them as they were drawn": slip(begin=lambda starts: starts.sort().values),
-        "the first token is never an input: starts count from 0": slip(begin=lambda starts: starts + 1, room=-1),
+        "the starts are sorted: leave them as they were drawn": partial(
+            sampled, begin=lambda starts: starts.sort().values
+        ),
+        "the first token is never an input: starts count from 0": partial(
+            sampled, begin=lambda starts: starts + 1, room=-1
+        ),
     },
     hints=(
         "A start is a place in the text. From there a window takes context_length tokens as inputs. The targets are "
@@ -432,10 +437,6 @@ def rate_at(
     return scale(bend(down(step, steps, warm_up)), peak, lowest)
 
 
-def rate_slip(**settings):
-    return lambda *arguments: rate_at(*arguments, **settings)
-
-
 def run_of(random):
     """(steps, warm_up, peak, lowest) of a run, the rates such that a share of one is none of the other."""
     warm_up = draw(random, 3, 6)
@@ -478,52 +479,52 @@ LEARNING_RATE_AT = Exercise(
     oracle=rate_at,
     checks={"up": (rising,), "down": (falling, without_warm_up), "end": (past_the_end,)},
     mistakes={
-        "the first step has a rate of 0, and learns nothing: (step + 1) / warm_up": rate_slip(
-            up=lambda step, warm_up: step / warm_up
+        "the first step has a rate of 0, and learns nothing: (step + 1) / warm_up": partial(
+            rate_at, up=lambda step, warm_up: step / warm_up
         ),
-        "the warm-up never reaches the peak: its last step, warm_up − 1, has it": rate_slip(
-            up=lambda step, warm_up: (step + 1) / (warm_up + 1)
+        "the warm-up never reaches the peak: its last step, warm_up − 1, has it": partial(
+            rate_at, up=lambda step, warm_up: (step + 1) / (warm_up + 1)
         ),
-        "there is no warm-up: the first steps rise to the peak": rate_slip(up=lambda step, warm_up: 1.0),
+        "there is no warm-up: the first steps rise to the peak": partial(rate_at, up=lambda step, warm_up: 1.0),
         "the way up begins at the lowest rate: the first step has 1 / warm_up of the peak": lambda step, *run: (
             rate_at(step, *run) if step >= run[1] else run[3] + (run[2] - run[3]) * (step + 1) / run[1]
         ),
         "it rises to 1: the warm-up rises to the peak": lambda step, *run: (
             rate_at(step, *run) if step >= run[1] else (step + 1) / run[1]
         ),
-        "the way down begins one step late: step warm_up − 1 has the peak, and the next one is below it": rate_slip(
-            down=lambda step, steps, warm_up: (step - warm_up) / (steps - warm_up)
+        "the way down begins one step late: step warm_up − 1 has the peak, and the next one is below it": partial(
+            rate_at, down=lambda step, steps, warm_up: (step - warm_up) / (steps - warm_up)
         ),
-        "the way down is one step too short: not the last step has the lowest rate, but the one after it": rate_slip(
-            down=lambda step, steps, warm_up: (step - warm_up + 1) / (steps - warm_up)
+        "the way down is one step too short: not the last step has the lowest rate, but the one after it": partial(
+            rate_at, down=lambda step, steps, warm_up: (step - warm_up + 1) / (steps - warm_up)
         ),
-        "the way down forgets the warm-up: it begins where that ends": rate_slip(
-            down=lambda step, steps, warm_up: step / steps
+        "the way down forgets the warm-up: it begins where that ends": partial(
+            rate_at, down=lambda step, steps, warm_up: step / steps
         ),
-        "it falls in a straight line: half a cosine is asked for": rate_slip(bend=lambda part: 1 - part),
-        "a quarter of a cosine: it should leave the peak slowly, and arrive slowly": rate_slip(
-            bend=lambda part: math.cos(math.pi / 2 * part)
+        "it falls in a straight line: half a cosine is asked for": partial(rate_at, bend=lambda part: 1 - part),
+        "a quarter of a cosine: it should leave the peak slowly, and arrive slowly": partial(
+            rate_at, bend=lambda part: math.cos(math.pi / 2 * part)
         ),
-        "the angle is in degrees, and Python's cosine wants radians: π · part": rate_slip(
-            bend=lambda part: 0.5 * (1 + math.cos(180 * part))
+        "the angle is in degrees, and Python's cosine wants radians: π · part": partial(
+            rate_at, bend=lambda part: 0.5 * (1 + math.cos(180 * part))
         ),
-        "a whole cosine, which rises again: half of it is asked for, π · part": rate_slip(
-            bend=lambda part: 0.5 * (1 + math.cos(2 * math.pi * part))
+        "a whole cosine, which rises again: half of it is asked for, π · part": partial(
+            rate_at, bend=lambda part: 0.5 * (1 + math.cos(2 * math.pi * part))
         ),
-        "the cosine from 1 to −1: moved and scaled, it goes from 1 to 0": rate_slip(
-            bend=lambda part: math.cos(math.pi * part)
+        "the cosine from 1 to −1: moved and scaled, it goes from 1 to 0": partial(
+            rate_at, bend=lambda part: math.cos(math.pi * part)
         ),
         "past the end the rate is 0: it stays at `lowest`": lambda step, steps, *run: (
             rate_at(step, steps, *run) if step < steps else 0.0
         ),
-        "it falls to 0: to `lowest`": rate_slip(scale=lambda share, peak, lowest: peak * share),
-        "`lowest` is added to what falls from the peak: what falls is the difference of the two": rate_slip(
-            scale=lambda share, peak, lowest: lowest + peak * share
+        "it falls to 0: to `lowest`": partial(rate_at, scale=lambda share, peak, lowest: peak * share),
+        "`lowest` is added to what falls from the peak: what falls is the difference of the two": partial(
+            rate_at, scale=lambda share, peak, lowest: lowest + peak * share
         ),
-        "it is cut off at `lowest`: the cosine itself should end there": rate_slip(
-            scale=lambda share, peak, lowest: max(lowest, peak * share)
+        "it is cut off at `lowest`: the cosine itself should end there": partial(
+            rate_at, scale=lambda share, peak, lowest: max(lowest, peak * share)
         ),
-        "past the end it rises again: it stays at `lowest`": rate_slip(after=lambda share: share),
+        "past the end it rises again: it stays at `lowest`": partial(rate_at, after=lambda share: share),
         "past the end it is as in the last step: `lowest` is asked for": lambda step, steps, *run: rate_at(
             min(step, steps - 1), steps, *run
         ),
@@ -578,10 +579,6 @@ CLIPPED = inspect.signature(training).parameters["clip"].default
 
 def as_it_came(gradient, longest):
     return gradient
-
-
-def trained(**settings):
-    return lambda *arguments: training(*arguments, **settings)
 
 
 # the four bugs of the lesson's loop, each with the symptom that its part of the check names
@@ -668,33 +665,33 @@ REPAIRED_TRAINING = Exercise(
     oracle=training,
     checks={bug: (without(bug),) for bug in PLANTED},
     mistakes={
-        "the targets are now the tokens *before*: asked is what comes next": trained(
-            cut=lambda window: (window[:, 1:], window[:, :-1])
+        "the targets are now the tokens *before*: asked is what comes next": partial(
+            training, cut=lambda window: (window[:, 1:], window[:, :-1])
         ),
-        "it learns from the last place of each window alone: every place has a next token": trained(
-            cut=lambda window: (window[:, -2:-1], window[:, -1:])
+        "it learns from the last place of each window alone: every place has a next token": partial(
+            training, cut=lambda window: (window[:, -2:-1], window[:, -1:])
         ),
-        "softmax now runs over the windows of the batch: over the tokens that can come next is asked for": trained(
-            dim=0
+        "softmax now runs over the windows of the batch: over the tokens that can come next is asked for": partial(
+            training, dim=0
         ),
         "the gradient is cleared after it was computed, and the table never moves": lambda *arguments: (
             arguments[0],
             [training(arguments[0], window[None], *arguments[2:])[1][0] for window in arguments[1]],
         ),
-        "it clips each number by itself: the gradient as a whole is made shorter, and keeps its direction": trained(
-            clip=lambda gradient, longest: gradient.clamp(-longest, longest)
+        "it clips each number by itself: the gradient as a whole is made shorter, and keeps its direction": partial(
+            training, clip=lambda gradient, longest: gradient.clamp(-longest, longest)
         ),
-        "it makes every gradient `longest` long: a shorter one stays as it is": trained(
-            clip=lambda gradient, longest: gradient / gradient.norm() * longest
+        "it makes every gradient `longest` long: a shorter one stays as it is": partial(
+            training, clip=lambda gradient, longest: gradient / gradient.norm() * longest
         ),
-        "the loss is the sum over the places: it was the mean, and rightly": trained(mean=torch.sum),
-        "the losses are one tensor: a list of numbers, as before": trained(
-            whole=lambda table, losses: (table, torch.tensor(losses))
+        "the loss is the sum over the places: it was the mean, and rightly": partial(training, mean=torch.sum),
+        "the losses are one tensor: a list of numbers, as before": partial(
+            training, whole=lambda table, losses: (table, torch.tensor(losses))
         ),
-        "it gives the loss of the last step alone: a list of them all": trained(
-            whole=lambda table, losses: (table, losses[-1])
+        "it gives the loss of the last step alone: a list of them all": partial(
+            training, whole=lambda table, losses: (table, losses[-1])
         ),
-        "the loss grows: the sign of the gradient has changed": trained(sign=-1),
+        "the loss grows: the sign of the gradient has changed": partial(training, sign=-1),
     },
     hints=(
         "Go through the loop line by line and say what each name holds, with its shape: (batch, place) ids, "

@@ -5,13 +5,9 @@ from functools import partial
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import crash_said
+from course_lib.classroom.exercises.tools import crash_said, draw
 from course_lib.classroom.judging import describe
 from course_lib.prediction import sampling
-
-
-def whole(random, low, high):
-    return int(torch.randint(low, high + 1, (), generator=random))
 
 
 def between(random, low, high):
@@ -86,10 +82,10 @@ def temperature_batch(heat, random):
 def temperature_inputs(random, shapes):
     """By turns cold and hot."""
 
-    def draw(shape, low):
-        return scores(random, *shape), (0.25, 0.5, 0.7, 1.5, 2.0, 3.0)[whole(random, low, low + 2)]
+    def drawn(shape, low):
+        return scores(random, *shape), (0.25, 0.5, 0.7, 1.5, 2.0, 3.0)[draw(random, low, low + 2)]
 
-    draws = [partial(draw, shape, 3 * (number % 2)) for number, shape in enumerate(shapes)]
+    draws = [partial(drawn, shape, 3 * (number % 2)) for number, shape in enumerate(shapes)]
     return telling(draws, [sampling.temperature, *TEMPERATURE_MISTAKES.values()])
 
 
@@ -181,7 +177,7 @@ def equal_ones(keep, random):
 
 
 def top_k_inputs(random, shapes, formulas):
-    draws = [lambda shape=shape: (scores(random, *shape), whole(random, 2, 3)) for shape in shapes]
+    draws = [lambda shape=shape: (scores(random, *shape), draw(random, 2, 3)) for shape in shapes]
     return telling(draws, [sampling.top_k, *formulas.values()])
 
 
@@ -302,14 +298,14 @@ def enough_at_exactly_p(learner, score):
 def top_p_inputs(random, shapes, formulas):
     """p lies well beside every running sum, and no row keeps all."""
 
-    def draw(shape):
+    def drawn(shape):
         while True:
             logits, p = scores(random, *shape), round(between(random, 0.35, 0.9), 2)
             sums = logits.softmax(-1).sort(-1, descending=True).values.cumsum(-1)
             if (sums - p).abs().min() > 0.03 and (sums[..., 0] < p).any() and (sums[..., -3] > p).all():
                 return logits, p
 
-    return telling([partial(draw, shape) for shape in shapes], [sampling.top_p, *formulas.values()])
+    return telling([partial(drawn, shape) for shape in shapes], [sampling.top_p, *formulas.values()])
 
 
 def nucleus(x, p, ascending=False, sums=None, crossing=0, back=True, probabilities=None):
@@ -432,7 +428,7 @@ def equals_and_one(keep, random):
 def min_p_inputs(random, shapes, formulas):
     """p times the largest lies well beside every probability; some tokens stay, and some go."""
 
-    def draw(shape):
+    def drawn(shape):
         while True:
             logits, p = scores(random, *shape), round(between(random, 0.1, 0.6), 2)
             ratios = logits.softmax(-1) / logits.softmax(-1).amax(-1, keepdim=True)
@@ -440,7 +436,7 @@ def min_p_inputs(random, shapes, formulas):
             if (ratios / p - 1).abs().min() > 0.03 and stay.max() > 2 and (stay < shape[-1]).all():
                 return logits, p
 
-    return telling([partial(draw, shape) for shape in shapes], [sampling.min_p, *formulas.values()])
+    return telling([partial(drawn, shape) for shape in shapes], [sampling.min_p, *formulas.values()])
 
 
 def likely(x, p, probabilities=None, threshold=None):
@@ -565,7 +561,7 @@ def penalty_inputs(random, shapes, n_ids, formulas):
     With 3 ids none comes twice; with more, some do, and the last one does not.
     """
 
-    def draw(shape):
+    def drawn(shape):
         while True:
             logits = scores(random, *shape)
             ids = torch.rand(shape, generator=random).argsort(-1)[..., :3]
@@ -574,9 +570,9 @@ def penalty_inputs(random, shapes, n_ids, formulas):
                 ids = ids.gather(-1, again.expand(*shape[:-1], n_ids))
             seen = logits.gather(-1, ids)
             if (seen > 0.2).any(-1).all() and (seen < -0.2).any(-1).all() and seen.abs().min() > 0.05:
-                return logits, ids, (1.25, 1.5, 1.75, 2.0)[whole(random, 0, 3)]
+                return logits, ids, (1.25, 1.5, 1.75, 2.0)[draw(random, 0, 3)]
 
-    return telling([partial(draw, shape) for shape in shapes], [sampling.repetition_penalty, *formulas.values()])
+    return telling([partial(drawn, shape) for shape in shapes], [sampling.repetition_penalty, *formulas.values()])
 
 
 def where_seen(x, ids, change):
