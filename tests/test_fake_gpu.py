@@ -8,6 +8,7 @@ library keeps a model's tensors on its device, and how often it waits for them.
 from collections import Counter
 from itertools import cycle
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from course_lib.config import TransformerConfig
 from course_lib.input_processing import positions
+from course_lib.input_processing.tokenizer import Tokenizer
 from course_lib.interpretation.ablation import Attention, FeedForward, Head, ablated
 from course_lib.interpretation.heads import attention_weights, induction_scores
 from course_lib.interpretation.lens import logit_lens, residual_stream
@@ -86,7 +88,8 @@ def cache(transformer: Transformer, batch: int) -> KVCache:
 def llm(transformer: Transformer) -> LLM:
     """Its tokens are single letters."""
     decoder = SimpleNamespace(push=lambda id: "a", finish=lambda: "")
-    tokenizer = SimpleNamespace(
+    tokenizer = Mock(
+        spec=Tokenizer,
         special_tokens={},
         encode=lambda text: list(map(ord, text)),
         token_text=chr,
