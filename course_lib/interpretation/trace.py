@@ -77,13 +77,13 @@ def trace(model: Transformer, tokenizer: Tokenizer, prompt: str) -> Trace:
         stages.append(Stage(name, phase, time.perf_counter() - started, size_in_bytes(made)))
         return made
 
-    if (n_tokens := len(prompt_ids(tokenizer, prompt))) > LIMIT:
+    raw_bytes = run("text → bytes", 1, lambda: prompt.encode("utf-8"))
+    ids = run("bytes → token ids", 1, lambda: torch.tensor([prompt_ids(tokenizer, prompt)], device=device))
+    if ids.shape[1] > LIMIT:
         raise ValueError(
-            f"the prompt has {n_tokens} tokens; a trace keeps every attention weight "
+            f"the prompt has {ids.shape[1]} tokens; a trace keeps every attention weight "
             f"({config.n_layers} × {config.n_heads} × tokens²) and takes at most {LIMIT} tokens"
         )
-    raw_bytes = run("text → bytes", 1, lambda: prompt.encode("utf-8"))
-    ids = run("bytes → token ids", 1, lambda: torch.tensor([tokenizer.encode(prompt)], device=device))
     embeddings = run("ids → embeddings", 1, lambda: model.embed(ids))
     angles = run("positions", 1, lambda: model.angles(0, ids.shape[1]))
 

@@ -263,7 +263,7 @@ class Lesson:
         cell.get_by_label(label, exact=True).select_option(option)
         return self.wait_until_still(cell)
 
-    def wait_until_still(self, cell, seconds: float = PATIENCE, unfinished: str = "\0") -> Seen:
+    def wait_until_still(self, cell, seconds: float = PATIENCE, unfinished: str | None = None) -> Seen:
         """Until the kernel has answered all it was sent and what the cell shows has not changed for a second.
 
         `unfinished` is what stands in the text as long as a thread of the kernel works on it.
@@ -272,7 +272,8 @@ class Lesson:
         end = since + seconds
         while time.monotonic() - since < 1:
             now = self.seen(cell)
-            if now != last or self.page.evaluate(WAITING) or unfinished in now.text:
+            working = self.page.evaluate(WAITING) or (unfinished is not None and unfinished in now.text)
+            if now != last or working:
                 last, since = now, time.monotonic()
             assert time.monotonic() < end, f"the cell went on changing for {seconds} s: {now.text}"
             self.page.wait_for_timeout(100)

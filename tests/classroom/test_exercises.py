@@ -145,7 +145,7 @@ def test_the_solution_in_the_lesson_is_right(name, capsys):
     function = solution(name)
     check(function)
     assert last_line(capsys).startswith(f"✓ {name}: ")
-    assert name in LONG or not any(faults(function, EXERCISES[name]))  # nbval grades those, in the lesson
+    assert not any(faults(function, EXERCISES[name]))
 
 
 @pytest.mark.parametrize("name, function", RIGHT)

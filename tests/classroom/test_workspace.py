@@ -544,7 +544,10 @@ def one_after_another(tmp_path_factory):
             yield execute
 
 
-@pytest.mark.parametrize("lesson", [name for name in lesson_names() if not name.startswith("homework")])
+@pytest.mark.parametrize(
+    "lesson",
+    [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("homework") else []) for name in lesson_names()],
+)
 def test_the_unsolved_copy_runs_where_a_solution_makes_a_difference(lesson, one_after_another):
     """All other cells do what they do in the lesson, which nbval runs: so Run All reaches the end of the copy, too."""
     text = learners_version(LESSONS / lesson).decode()

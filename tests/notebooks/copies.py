@@ -1,11 +1,11 @@
 """The learner's copies as nbval can hold them: with the lessons' outputs wherever a solution makes no difference.
 
-`make pass-copies` writes them and runs them whole, exercises not done: Run All reaches the end, and says what the
+`make copies-1-default` writes them and runs them whole, exercises not done: Run All reaches the end, and says what the
 lesson says.
 """
 
 import ast
-from pathlib import Path
+import shutil
 
 import nbformat
 
@@ -45,7 +45,7 @@ def where_a_solution_matters(copy: list[nbformat.NotebookNode], solved: list[nbf
     return found
 
 
-def write(name: str, folder: Path = FOLDER) -> None:
+def write(name: str) -> None:
     copy, lesson = nbformat.reads(learners_version(LESSONS / name).decode(), 4), nbformat.read(LESSONS / name, 4)
     cells, solved = code_cells(copy), code_cells(lesson)
     matters = where_a_solution_matters(cells, solved)
@@ -54,10 +54,11 @@ def write(name: str, folder: Path = FOLDER) -> None:
             cell.metadata.setdefault("tags", []).append("nbval-ignore-output")
         else:
             cell.outputs, cell.execution_count = original.outputs, original.execution_count
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(copy, folder / name)
+    (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(copy, FOLDER / name)
 
 
 if __name__ == "__main__":
+    shutil.rmtree(FOLDER, ignore_errors=True)  # what an earlier run left there is no lesson
     for name in lesson_names():
         write(name)
