@@ -23,13 +23,13 @@ from torch import Tensor
 from course_lib import assets
 from course_lib.classroom import guard, my_llm
 from course_lib.classroom.exercise import NotDone, Wrong
-from course_lib.classroom.exercises import exercises
-from course_lib.classroom.exercises.lesson_14 import SYSTEM
 from course_lib.classroom.judging import attempt, same
 from course_lib.classroom.location import workspace_folder
 from course_lib.input_processing.positions import rotation_angles
 from course_lib.input_processing.tokenizer import SpecialToken, split_at_special_tokens
 from course_lib.input_processing.tokenizer_files import to_bytes
+from course_lib.lessons import exercises
+from course_lib.lessons.lesson_14.exercises import SYSTEM
 from course_lib.llm import LLM
 from course_lib.prediction.sampling import draw
 from course_lib.pretrained.checkpoints import neighbours_to_halves

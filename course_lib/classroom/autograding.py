@@ -185,7 +185,9 @@ def _take_out(cell: NotebookNode, line: str) -> bool:
 
 # What a person should read: it need not be wrong, and what is wrong need not be here.
 WORTH_A_LOOK = {
-    "reads the checks": r"classroom\W+(import\W+)?(exercises|exercise|checking|judging|guard|grading)|\.oracle\b",
+    "reads the checks": (
+        r"course_lib\W+(import\W+)?lessons|classroom\W+(import\W+)?(exercise|checking|judging|guard|grading)|\.oracle\b"
+    ),
     "looks for a solution": r"BEGIN SOLUTION|hw\d_\w+\.ipynb|inspect\s*\.\s*getsource|notebooks/|grading/",
     "changes the library": r"setattr\s*\(|sys\.modules|importlib|(course_lib|torch)(\.\w+)+\s*=[^=]",
     "reaches for the machine": r"\b(os\.environ|subprocess|os\.system|os\._exit|ctypes|socket|requests|urllib)\b",

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from course_lib.classroom import my_llm, records
 from course_lib.classroom.exercise import BrokenCheck, Exercise, NotDone
-from course_lib.classroom.exercises import exercises
 from course_lib.classroom.guard import MANY_CHARACTERS
 from course_lib.classroom.location import shell
+from course_lib.lessons import exercises
 
 CAUGHT_UP = "# filled in by catch-up: the course's own version"
 PATIENCE = 3  # graded functions have so many times as long: a slow processor must not cost marks

@@ -290,7 +290,7 @@ def watched(arguments: tuple, exercise: Exercise) -> Iterator[list[str]]:
         yield called
         return
     free = (__file__, *(os.path.join(LIBRARY, "input_processing", f"{name}.py") for name in exercise.may_call))
-    checks = os.path.join(LIBRARY, "classroom", "")
+    checks = tuple(os.path.join(LIBRARY, folder, "") for folder in ("classroom", "lessons"))
     handed, oracle = set(_codes(arguments)), set(_codes(exercise.oracle))
 
     def may(code):

@@ -30,10 +30,10 @@ from types import ModuleType
 from typing import Any
 
 from course_lib.classroom.exercise import Exercise, NotDone, Wrong
-from course_lib.classroom.exercises import exercises
 from course_lib.classroom.guard import Sink, call
 from course_lib.classroom.location import nothing_is_kept, workspace_folder
 from course_lib.files import locked, write_atomically
+from course_lib.lessons import exercises
 
 FILE = "my_llm.py"
 HEADER = '''"""My own LLM: the functions that I wrote in this course, each kept when its check passed.

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from course_lib.classroom.exercises import exercises
 from course_lib.classroom.location import workspace_folder
 from course_lib.files import locked, write_atomically
+from course_lib.lessons import exercises
 
 FILE = "progress.json"
 HOMEWORK_NAMES = {

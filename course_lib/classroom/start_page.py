@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.classroom import records
-from course_lib.classroom.exercises import exercises
 from course_lib.classroom.workspace import (
     LESSONS,
     WHATS_NEW,
@@ -24,6 +23,7 @@ from course_lib.classroom.workspace import (
     was_saved,
 )
 from course_lib.files import locked, write_atomically
+from course_lib.lessons import exercises
 from course_lib.visuals.journey import LESSON_NAMES, journey_map
 from course_lib.visuals.style import PHASES
 

@@ -11,7 +11,7 @@ from html import escape
 from matplotlib.figure import Figure
 
 from course_lib.classroom.assembly import Assembly
-from course_lib.classroom.exercises import exercises
+from course_lib.lessons import exercises
 from course_lib.prediction.logits import softmax
 from course_lib.visuals.figures import WIDTH
 from course_lib.visuals.labels import axis_label, prose, visible

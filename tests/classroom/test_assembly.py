@@ -10,8 +10,8 @@ from visuals.themes import faint
 
 from course_lib.classroom import assembly, my_llm
 from course_lib.classroom.assembly import PIECES, assemble
-from course_lib.classroom.exercises import exercises
 from course_lib.classroom.workspace import LESSONS, lesson_names
+from course_lib.lessons import exercises
 
 NAMES = [piece.name for piece in PIECES]
 WRITTEN = {path.split("/")[-1][:2] for path in lesson_names()}

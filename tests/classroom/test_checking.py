@@ -22,8 +22,8 @@ from classroom.proofs import called
 
 from course_lib.classroom import check, checking, grade, guard, hint
 from course_lib.classroom.exercise import BrokenCheck, Wrong
-from course_lib.classroom.exercises import exercises
 from course_lib.classroom.judging import _is_empty, describe
+from course_lib.lessons import exercises
 from course_lib.text_worlds import hill_world
 
 RIGHT = called("greedy_choice", lambda logits: int(logits.argmax()))

@@ -56,7 +56,7 @@ def blank(**answers):
 
 
 ASKS = """
-    from course_lib.classroom.exercises import exercises
+    from course_lib.lessons import exercises
 
     return exercises()["{name}"].oracle({arguments})"""
 FROM_THE_COURSE = """

@@ -13,8 +13,8 @@ import pytest
 from classroom.proofs import called, proofs
 
 from course_lib.classroom import check, checking, grade
-from course_lib.classroom.exercises import exercises
 from course_lib.classroom.workspace import LESSONS, lesson_names
+from course_lib.lessons import exercises
 
 NOTEBOOKS = [LESSONS / name for name in lesson_names()]
 EXERCISES, PROOFS = exercises(), proofs()

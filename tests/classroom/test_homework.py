@@ -14,7 +14,6 @@ import torch
 from classroom.proofs import called, proofs
 
 from course_lib.classroom import grade
-from course_lib.classroom.exercises import exercises, homework_1, homework_2, homework_3
 from course_lib.classroom.grading import release
 from course_lib.classroom.workspace import LESSONS, ROOT, learners_version
 from course_lib.config import TransformerConfig
@@ -22,6 +21,10 @@ from course_lib.input_processing.bpe_training import train_bpe
 from course_lib.input_processing.patterns import split_words
 from course_lib.input_processing.positions import rotate, rotation_angles
 from course_lib.interpretation.heads import induction_scores
+from course_lib.lessons import exercises
+from course_lib.lessons.homework_1 import exercises as homework_1
+from course_lib.lessons.homework_2 import exercises as homework_2
+from course_lib.lessons.homework_3 import exercises as homework_3
 from course_lib.pretrained.model_shape import count_active_parameters
 from course_lib.pretrained.names import GGUF, translate
 from course_lib.pretrained.zoo import ZOO

@@ -4,9 +4,9 @@ import pytest
 import torch
 from classroom.proofs import called
 
-from course_lib.classroom.exercises import homework_4
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.positions import rotate, rotation_angles
+from course_lib.lessons.homework_4 import exercises as homework_4
 from course_lib.pretrained import gguf
 from course_lib.pretrained.names import GGUF, translate
 from course_lib.transformer_block.transformer import Transformer
@@ -30,12 +30,12 @@ def test_a_conversation_is_the_template_as_ids(smollm2):
     for messages, system, encode, special in homework_4.chat_cases(
         random(), ("user",), ("user", "assistant", "user"), ("system", "user"), encode=homework_4.smollm2_tokens
     ):
-        from course_lib.classroom.exercises.lesson_14 import chat
+        from course_lib.lessons.lesson_14.exercises import chat
 
         text = chat(messages, system)
         assert homework_4.conversation(messages, system, encode, special) == smollm2.tokenizer.encode(text)
     question = [{"role": "user", "content": "Hi"}]
-    from course_lib.classroom.exercises.lesson_14 import SYSTEM
+    from course_lib.lessons.lesson_14.exercises import SYSTEM
 
     assert chat(question, SYSTEM) == smollm2.render_chat(question)
 

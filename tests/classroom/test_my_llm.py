@@ -15,8 +15,8 @@ from classroom.together import at_once
 
 from course_lib import files
 from course_lib.classroom import check, location, my_llm
-from course_lib.classroom.exercises import exercises
 from course_lib.classroom.judging import attempt
+from course_lib.lessons import exercises
 
 PREAMBLE = "import torch, math\nimport torch.nn.functional as F\nfrom torch import Tensor\n"
 SIMPLE = "def greedy_choice(logits):\n    return int(logits.argmax())  # mine\n"

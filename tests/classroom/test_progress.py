@@ -12,8 +12,8 @@ from classroom.together import at_once
 
 from course_lib import files
 from course_lib.classroom import check, location, progress, records
-from course_lib.classroom.exercises import exercises
 from course_lib.classroom.location import REPOSITORY, workspace_folder
+from course_lib.lessons import exercises
 
 RIGHT = called("greedy_choice", lambda logits: int(logits.argmax()))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib.classroom.assembly import assemble, known_mistake
-from course_lib.classroom.exercises import exercises
+from course_lib.lessons import exercises
 from course_lib.visuals.assembly import (
     AS_IT_SHOULD_BE,
     EXCHANGED,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import draw
+from course_lib.lessons.tools import draw
 
 
 def normal(random, *shape, scale=1.0):

@@ -5,9 +5,9 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import draw
 from course_lib.classroom.judging import describe, same
 from course_lib.input_processing import positions
+from course_lib.lessons.tools import draw
 
 # ---- sinusoid_table -------------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import draw
 from course_lib.input_processing import batching
+from course_lib.lessons.tools import draw
 
 
 def explained(learner, inputs, slips):

@@ -10,8 +10,9 @@ from torch.nn.functional import gelu
 from course_lib import assets
 from course_lib.classroom import guard
 from course_lib.classroom.exercise import Exercise, NotDone, Wrong
-from course_lib.classroom.exercises import homework_2, lesson_14
-from course_lib.classroom.exercises.homework_2 import (
+from course_lib.input_processing.positions import rotation_angles
+from course_lib.lessons.homework_2 import exercises as homework_2
+from course_lib.lessons.homework_2.exercises import (
     SLIPS_OF_ATTENTION,
     SLIPS_OF_NORM,
     STORED,
@@ -21,8 +22,8 @@ from course_lib.classroom.exercises.homework_2 import (
     rms,
     turning,
 )
-from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
-from course_lib.input_processing.positions import rotation_angles
+from course_lib.lessons.lesson_14 import exercises as lesson_14
+from course_lib.lessons.tools import draw, shuffled, some, vectors
 from course_lib.pretrained.checkpoints import transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.pretrained.names import GGUF, translate

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.classroom.exercise import Exercise
-from course_lib.classroom.exercises import lesson_09
-from course_lib.classroom.exercises.tools import draw, shuffled, some
 from course_lib.input_processing.positions import rotation_angles
+from course_lib.lessons.lesson_09 import exercises as lesson_09
+from course_lib.lessons.tools import draw, shuffled, some
 
 # ---- chat_prompt ----------------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.classroom.exercise import Exercise
-from course_lib.classroom.exercises.tools import draw
 from course_lib.input_processing.positions import rotate, rotation_angles
+from course_lib.lessons.tools import draw
 from course_lib.transformer_block.attention import causal_mask, repeat_kv
 from course_lib.transformer_block.normalization import layer_norm, rms_norm
 

@@ -5,8 +5,8 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import crash_said, draw
 from course_lib.classroom.judging import describe
+from course_lib.lessons.tools import crash_said, draw
 from course_lib.transformer_block import attention
 
 # ---- causal_mask ----------------------------------------------------------------------------------

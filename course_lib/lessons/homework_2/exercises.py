@@ -7,8 +7,8 @@ from torch.nn.functional import silu
 
 from course_lib import assets
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.input_processing.positions import rotate, rotation_angles
+from course_lib.lessons.tools import draw, shuffled, some, vectors
 from course_lib.pretrained.checkpoints import transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.pretrained.vocabularies import tokenizer_from_gguf_metadata

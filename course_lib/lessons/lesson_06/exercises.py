@@ -5,7 +5,7 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise
-from course_lib.classroom.exercises.tools import draw
+from course_lib.lessons.tools import draw
 from course_lib.transformer_block.attention import causal_mask, repeat_kv
 
 # ---- split_heads ----------------------------------------------------------------------------------

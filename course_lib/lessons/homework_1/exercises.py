@@ -11,12 +11,12 @@ import torch
 
 from course_lib import assets
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.input_processing.bpe import encode_word, listed_merges, merge_by_scan
 from course_lib.input_processing.bpe_training import BYTES_BY_ID, train_bpe
 from course_lib.input_processing.patterns import split_words
 from course_lib.input_processing.positions import rotate, rotation_angles
 from course_lib.input_processing.tokenizer import SpecialToken, split_at_special_tokens
+from course_lib.lessons.tools import draw, shuffled, some, vectors
 from course_lib.pretrained.vocabularies import NAMES, load_tokenizer
 
 BASE_IDS = {token: id for id, token in enumerate(BYTES_BY_ID)}

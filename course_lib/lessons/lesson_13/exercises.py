@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import crash_said, draw, shuffled, vectors
+from course_lib.lessons.tools import crash_said, draw, shuffled, vectors
 
 # ---- generate_loop --------------------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy, silu
 
 from course_lib.classroom import guard
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.exercises.tools import draw, shuffled, some, vectors
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.positions import rotate, rotation_angles
+from course_lib.lessons.tools import draw, shuffled, some, vectors
 from course_lib.text_worlds.hill_world import CHILDREN, DEEDS, DOERS
 from course_lib.transformer_block.transformer import Transformer
 

@@ -1,4 +1,4 @@
-"""The exercises of the course: every module `lesson_XX.py` or `homework_X.py` here has a tuple EXERCISES."""
+"""The content of the course: of each lesson and homework its exercises and its figures."""
 
 import functools
 import importlib
@@ -11,10 +11,10 @@ from course_lib.classroom.exercise import Exercise
 def exercises() -> dict[str, Exercise]:
     """Every exercise by the name of its function, in the order of the lessons; the homework's come last."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = [name for kind in ("lesson_", "homework_") for name in names if name.startswith(kind)]
+    folders = [name for kind in ("lesson_", "homework_") for name in names if name.startswith(kind)]
     found = {}
-    for module in modules:
-        for exercise in importlib.import_module(f"{__name__}.{module}").EXERCISES:
+    for folder in folders:
+        for exercise in importlib.import_module(f"{__name__}.{folder}.exercises").EXERCISES:
             if exercise.name in found:
                 raise ValueError(f"two exercises are called {exercise.name}")
             found[exercise.name] = exercise
