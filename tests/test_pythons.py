@@ -5,7 +5,6 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from classroom import proofs
 
 import course_lib
 
@@ -59,7 +58,7 @@ def test_shadowing_is_found():
     assert list(shadowed(ast.parse("def f(n):\n return lambda n: [n for n in 'ab']"))) == []
 
 
-@pytest.mark.parametrize("folder", [*course_lib.__path__, *proofs.__path__])
+@pytest.mark.parametrize("folder", [*course_lib.__path__, Path(__file__).parent / "lessons"])
 def test_no_comprehension_shadows_what_a_function_around_its_own_binds(folder):
     """From Python 3.12 on, a comprehension's variable is one of its function: another comprehension there, or a
     function inside, that means the outer one by that name gets an UnboundLocalError or a NameError."""

@@ -18,7 +18,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from classroom.proofs import called
+from lessons.proof import called
 
 from course_lib.classroom import check, checking, grade, guard, hint
 from course_lib.classroom.exercise import BrokenCheck, Wrong

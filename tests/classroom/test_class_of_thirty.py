@@ -6,7 +6,7 @@ import time
 
 import nbformat
 import pytest
-from classroom.test_homework import RIGHT_PARTS, WRONG, functions, graded_cells, handed_in, nbgrader, solutions
+from lessons.test_homework import RIGHT_PARTS, WRONG, functions, graded_cells, handed_in, nbgrader, solutions
 from nbformat.v4 import new_code_cell
 
 from course_lib.classroom.grading import marks, release

@@ -21,7 +21,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from classroom.test_homework import functions, graded_cells, handed_in, solutions
+from lessons.test_homework import functions, graded_cells, handed_in, solutions
 from nbformat.v4 import output_from_msg
 from traitlets.config import PyFileConfigLoader
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import filelock
 import IPython
 import pytest
-from classroom.proofs import called
 from classroom.together import at_once
+from lessons.proof import called
 
 from course_lib import files
 from course_lib.classroom import check, location, progress, records

@@ -6,8 +6,8 @@ import unicodedata
 import pytest
 import regex
 import tiktoken
-from hard_text import any_text, tricky_text
 from hypothesis import given, settings
+from input_processing.hard_text import any_text, tricky_text
 from tokenizers import Regex, pre_tokenizers
 
 from course_lib.input_processing.bpe import SINGLE_BYTES

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import regex
-from hard_text import any_text, tricky_text
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from input_processing.hard_text import any_text, tricky_text
 from tokenizers import pre_tokenizers
 
 from course_lib import assets

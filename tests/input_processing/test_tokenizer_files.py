@@ -6,9 +6,9 @@ import unicodedata
 import pytest
 import regex
 import tokenizers
-from hard_text import any_text, tricky_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from input_processing.hard_text import any_text, tricky_text
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, processors, trainers
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Punctuation, Sequence, Split, Whitespace
 

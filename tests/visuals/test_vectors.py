@@ -6,7 +6,7 @@ import ipywidgets
 import numpy as np
 import pytest
 import torch
-from test_figures import assert_texts_stand_apart, texts  # the neighbour in this folder
+from visuals.test_figures import assert_texts_stand_apart, texts  # the neighbour in this folder
 
 from course_lib.visuals import vectors
 from course_lib.visuals.style import png
