@@ -107,7 +107,7 @@ def slides() -> None:
 def trace(prompt: Annotated[str, typer.Argument(help="The text to send through.")], model: Model = DEFAULT) -> None:
     """Send a prompt through the model and show every stage of its journey."""
     from course_lib import load
-    from course_lib.visuals.terminal import print_trace
+    from course_lib.drawing.terminal import print_trace
 
     llm = load(model)
     llm.trace(prompt)  # a first run pays for what later ones find ready: its times would mislead

@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from course_lib.visuals.journey import journey_map
+from course_lib.drawing.journey import journey_map
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "course_lib"
-ABOVE = ("classroom", "lessons", "visuals", "doctor", "__main__")
+ABOVE = ("classroom", "lessons", "drawing", "doctor", "__main__")
 
 
 def modules():

@@ -25,6 +25,7 @@ from course_lib.classroom import guard, my_llm
 from course_lib.classroom.exercise import NotDone, Wrong
 from course_lib.classroom.judging import attempt, same
 from course_lib.classroom.location import workspace_folder
+from course_lib.drawing.style import PHASES, on_ground
 from course_lib.input_processing.positions import rotation_angles
 from course_lib.input_processing.tokenizer import SpecialToken, split_at_special_tokens
 from course_lib.input_processing.tokenizer_files import to_bytes
@@ -35,7 +36,6 @@ from course_lib.prediction.sampling import draw
 from course_lib.pretrained.checkpoints import neighbours_to_halves
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.transformer_block.linear import linear
-from course_lib.visuals.style import PHASES, on_ground
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from course_lib.classroom.workspace import (
     lesson_names,
     released_cells,
 )
+from course_lib.drawing.journey import LESSON_NAMES
 from course_lib.files import locked, write_atomically
-from course_lib.visuals.journey import LESSON_NAMES
 
 
 def catch_up(before: str, lessons: Path = LESSONS, workspace: Path | None = None) -> list[tuple[str, list[str]]]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from html import escape
 
-from course_lib.visuals.style import on_ground
+from course_lib.drawing.style import on_ground
 
 VERDICTS = ("holds", "holds, but…", "does not hold")
 _COLOURS = dict(zip(VERDICTS, ("#1b7f3b", "#9a6700", "#b3261e"), strict=True))

@@ -20,7 +20,7 @@ done_here = set()  # in this session, for when there is no workspace
 
 def progress() -> None:
     """Print the exercises of the course, lesson by lesson, then the homework's: ✓ done, ↷ filled in, ○ open."""
-    from course_lib.visuals.journey import LESSON_NAMES
+    from course_lib.drawing.journey import LESSON_NAMES
 
     passed, filled, sentences = _known(workspace_folder())
     for sentence in sentences:

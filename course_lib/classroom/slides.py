@@ -19,7 +19,7 @@ from nbformat.v4 import new_markdown_cell
 
 from course_lib import assets
 from course_lib.classroom.workspace import LESSONS, ROOT, lesson_names
-from course_lib.visuals.style import PHASES
+from course_lib.drawing.style import PHASES
 
 WIDTH, HEIGHT = 1280, 720
 MOST_TEXT, MOST_LAID_OUT = 480, 700  # characters on one slide: of running text, of lists and tables

@@ -22,10 +22,10 @@ from course_lib.classroom.workspace import (
     lesson_names,
     was_saved,
 )
+from course_lib.drawing.journey import LESSON_NAMES, journey_map
+from course_lib.drawing.style import PHASES
 from course_lib.files import locked, write_atomically
 from course_lib.lessons import exercises
-from course_lib.visuals.journey import LESSON_NAMES, journey_map
-from course_lib.visuals.style import PHASES
 
 PAGE, PAGE_CELL = "start.ipynb", "start-page"
 READING = 0.6  # the part of a lesson's minutes that goes into reading; the rest is for its exercises

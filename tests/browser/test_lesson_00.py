@@ -33,7 +33,7 @@ def test_the_learners_copy_answers_its_slider(tmp_path):
 def test_everything_on_the_playground_can_be_used(tmp_path):
     """By its label and the keyboard; and what is wrong with a prompt is said in place."""
     cells = [
-        "from course_lib import load\nfrom course_lib.visuals.widgets import sampling_playground",
+        "from course_lib import load\nfrom course_lib.drawing.widgets import sampling_playground",
         "sampling_playground(load('smollm2-135m'), 'The dog ran up the')",
     ]
     small = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)), metadata={"kernelspec": PYTHON})

@@ -6,7 +6,7 @@ from browser.lab import SCREENSHOTS, opened
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 CELLS = [
     """from course_lib.pretrained.vocabularies import load_tokenizer
-from course_lib.visuals.tokens import token_explorer""",
+from course_lib.lessons.lesson_01.figures import token_explorer""",
     """names = ("gpt2", "cl100k", "o200k", "qwen", "smollm2")
 token_explorer({name: load_tokenizer(name) for name in names}, "The dog ran up the hill")""",
 ]

@@ -5,7 +5,7 @@ from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 CELLS = [
-    "from course_lib import load\nfrom course_lib.visuals.vectors import neighbours_playground",
+    "from course_lib import load\nfrom course_lib.lessons.lesson_02.figures import neighbours_playground",
     "neighbours_playground(load('smollm2-135m'), {'animal': ['dog', 'cat'], 'place': ['hill', 'road', 'city']})",
 ]
 

@@ -11,7 +11,7 @@ def score(text):
 
 
 def test_both_move_and_one_moves_alone(tmp_path):
-    cell = nbformat.v4.new_code_cell("from course_lib.visuals.positions import turning_pairs\nturning_pairs()")
+    cell = nbformat.v4.new_code_cell("from course_lib.lessons.lesson_03.figures import turning_pairs\nturning_pairs()")
     small = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": PYTHON})
     nbformat.write(small, tmp_path / "clocks.ipynb")
     with opened(tmp_path / "clocks.ipynb") as lesson:

@@ -5,7 +5,7 @@ from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 CELLS = (
-    "from course_lib import load\nfrom course_lib.visuals.batches import batch_playground",
+    "from course_lib import load\nfrom course_lib.lessons.lesson_04.figures import batch_playground",
     "batch_playground(load('smollm2-135m').tokenizer, ['The dog ran up the hill', 'Hello', 'Two and two'], 2, 0)",
 )
 

@@ -4,7 +4,7 @@ import nbformat
 from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-CELL = """from course_lib.visuals.attention import Scene, turning_query
+CELL = """from course_lib.lessons.lesson_05.figures import Scene, turning_query
 keys = ((0, -1), (2, 0), (1, 1), (0, 2), (-1, -1), (-1, 1))
 turning_query(Scene(tuple("The dog ran up the hill".split()), keys, (6, 2, 4, 8, 5, 11)))"""
 

@@ -5,7 +5,7 @@ from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 CELLS = (
-    "from course_lib import load\nfrom course_lib.visuals.heads import head_explorer",
+    "from course_lib import load\nfrom course_lib.lessons.lesson_06.figures import head_explorer",
     "head_explorer(load('smollm2-135m'), 'The dog ran up the hill', layer=16, head=0)",
 )
 

@@ -4,7 +4,7 @@ import nbformat
 from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-CELLS = ("from course_lib.visuals.depth import chain_playground\nchain_playground(depth=48)",)
+CELLS = ("from course_lib.lessons.lesson_07.figures import chain_playground\nchain_playground(depth=48)",)
 
 
 def test_everything_on_the_chain_playground_can_be_used(tmp_path):

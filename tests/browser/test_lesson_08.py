@@ -5,7 +5,7 @@ from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 CELLS = (
-    "from course_lib import load\nfrom course_lib.visuals.feed_forward import neuron_playground",
+    "from course_lib import load\nfrom course_lib.lessons.lesson_08.figures import neuron_playground",
     "neuron_playground(load('smollm2-135m'), 'The dog ran up the hill.', 26, 205)",
 )
 

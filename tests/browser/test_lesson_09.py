@@ -5,7 +5,7 @@ from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 CELLS = (
-    "from course_lib.pretrained.zoo import ZOO\nfrom course_lib.visuals.stack import model_builder",
+    "from course_lib.pretrained.zoo import ZOO\nfrom course_lib.lessons.lesson_09.figures import model_builder",
     "model_builder(ZOO)",
 )
 

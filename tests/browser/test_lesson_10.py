@@ -5,7 +5,7 @@ from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 CELL = """from math import log
-from course_lib.visuals.logits import moving_scores
+from course_lib.lessons.lesson_10.figures import moving_scores
 parts = {"hill": 72, "road": 8, "yard": 6, "lane": 4, "stairs": 3, "bank": 3, "path": 2, "field": 2}
 moving_scores(list(parts), [log(part) for part in parts.values()])"""
 

@@ -4,7 +4,7 @@ import nbformat
 from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-CELL = """from course_lib.visuals.training import Descent, valley_playground
+CELL = """from course_lib.lessons.lesson_11.figures import Descent, valley_playground
 valley_playground(Descent("AdamW", learning_rate=0.3, turn=30))"""
 
 

@@ -5,7 +5,7 @@ from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 CELLS = (
-    "from course_lib import load\nfrom course_lib.visuals.sampling import sampling_lab",
+    "from course_lib import load\nfrom course_lib.lessons.lesson_12.figures import sampling_lab",
     "sampling_lab(load('smollm2-135m'), 'The dog ran up the', max_new_tokens=4)",
 )
 

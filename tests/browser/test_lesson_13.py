@@ -5,7 +5,7 @@ from browser.lab import SCREENSHOTS, opened
 
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 CELL = """from course_lib.prediction.speculative import Round
-from course_lib.visuals.generation import Story, run_stepper
+from course_lib.lessons.lesson_13.figures import Story, run_stepper
 prompt = ("The", " dog", " ran", " up", " the", " hill", ".", " The", " cat", " ran")
 new = (" down", ".", " The", " dog", " ran", " up", " the", " hill", ".", " The")
 rounds = [Round((1, 2, 3), 0, (1,)), Round((), 0, (1,)), Round((1, 2, 3), 1, (1, 2))]

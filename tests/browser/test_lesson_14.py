@@ -6,7 +6,7 @@ from browser.lab import SCREENSHOTS, opened
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 CELL = """from course_lib import load
 from course_lib.classroom.assembly import assemble
-from course_lib.visuals.assembly import exchange_playground
+from course_lib.lessons.lesson_14.figures import exchange_playground
 exchange_playground(assemble(load("smollm2-135m", on="cpu")), "The dog ran up the", "swiglu", "as it should be")"""
 
 

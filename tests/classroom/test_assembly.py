@@ -6,7 +6,7 @@ import linecache
 import nbformat
 import pytest
 import torch
-from visuals.themes import faint
+from drawing.themes import faint
 
 from course_lib.classroom import assembly, my_llm
 from course_lib.classroom.assembly import PIECES, assemble

@@ -1,7 +1,7 @@
 """A verdict says the same as a box and as text, and is one of three."""
 
 import pytest
-from visuals.themes import faint
+from drawing.themes import faint
 
 from course_lib.classroom import verdict
 from course_lib.classroom.claims import VERDICTS

@@ -7,7 +7,7 @@ import pytest
 
 from course_lib.classroom.glossary import PAGE, glossary, terms
 from course_lib.classroom.workspace import LESSONS, lesson_names
-from course_lib.visuals.journey import LESSON_NAMES
+from course_lib.drawing.journey import LESSON_NAMES
 
 TEXTS = {
     Path(name).name[:2]: "\n".join(

@@ -4,6 +4,7 @@ The assignment is lesson 00's exercise alone, cell for cell: a whole lesson woul
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,8 @@ def exercise_cells(notebook):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     ours = [cell for cell in code if grade_id(cell).startswith(EXERCISE) or f"check({EXERCISE})" in cell.source]
     before = "\n".join(cell.source for cell in code[: code.index(ours[0])]).splitlines()
-    imports = [line for line in before if line.startswith(("import ", "from ")) and "visuals" not in line]
+    pictures = re.compile(r"course_lib\.(drawing|lessons)")
+    imports = [line for line in before if line.startswith(("import ", "from ")) and not pictures.search(line)]
     return [new_code_cell("\n".join(imports), id="imports"), *ours]
 
 

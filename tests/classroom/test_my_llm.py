@@ -313,7 +313,7 @@ def test_a_function_of_the_file_may_be_used_in_a_phases_folder(notebook, kept, t
 def test_a_kernel_of_a_phases_folder_finds_the_file(tmp_path):
     (tmp_path / "my_llm.py").write_text("answer = 42")
     (tmp_path / "phase_2").mkdir()
-    code = "import course_lib.visuals.journey, my_llm; print(my_llm.answer)"
+    code = "import course_lib.drawing.journey, my_llm; print(my_llm.answer)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path / "phase_2",

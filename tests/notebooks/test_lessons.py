@@ -10,8 +10,8 @@ from io import BytesIO
 
 import nbformat
 import pytest
+from drawing.themes import faint
 from PIL import Image
-from visuals.themes import faint
 
 from notebooks import execute
 
