@@ -74,9 +74,11 @@ def homework(
 ) -> None:
     """For instructors: release homework, or a lesson as one. nbgrader_config.py tells the rest."""
     from course_lib.classroom.grading import release
-    from course_lib.classroom.workspace import lesson_names
+    from course_lib.classroom.workspace import LESSONS, key_of, lesson_names
+    from course_lib.lessons import course
 
-    for lesson in lessons or [Path(name).stem for name in lesson_names() if Path(name).name.startswith("hw")]:
+    every = [Path(name).stem for name in lesson_names() if course()[key_of(LESSONS / name)].homework]
+    for lesson in lessons or every:
         print(f"To hand out: {release(lesson)}")
 
 

@@ -18,12 +18,13 @@ from course_lib.classroom.workspace import (
     cell_digest,
     content_of,
     copy_folder,
+    key_of,
     learners_copies,
     lesson_names,
     released_cells,
 )
-from course_lib.drawing.journey import LESSON_NAMES
 from course_lib.files import locked, write_atomically
+from course_lib.lessons import course
 
 
 def catch_up(before: str, lessons: Path = LESSONS, workspace: Path | None = None) -> list[tuple[str, list[str]]]:
@@ -33,10 +34,10 @@ def catch_up(before: str, lessons: Path = LESSONS, workspace: Path | None = None
         ValueError: there is no such lesson.
         WorkspaceError: a copy is not a notebook any more, or the lessons here are without their solutions.
     """
-    if before not in LESSON_NAMES:
-        raise ValueError(
-            f"there is no lesson {before!r}: give a number from {min(LESSON_NAMES)} to {max(LESSON_NAMES)}"
-        )
+    keys = [key for key, lesson in course().items() if not lesson.homework]
+    if before not in keys:
+        raise ValueError(f"there is no lesson {before!r}: give a number from {keys[0]} to {keys[-1]}")
+    wanted = keys[: keys.index(before)]
     every = lesson_names(lessons)
     if not any("### BEGIN SOLUTION" in (lessons / name).read_text("utf-8") for name in every):
         raise WorkspaceError("this machine has the lessons without their solutions: ask whoever teaches for them")
@@ -46,8 +47,7 @@ def catch_up(before: str, lessons: Path = LESSONS, workspace: Path | None = None
         filled, blank = records.done(workspace) | records.caught_up(workspace), released_cells(workspace)
         copies = learners_copies(workspace)
         for name in every:
-            number = Path(name).name.split("_")[0]
-            if number not in LESSON_NAMES or number >= before:
+            if key_of(lessons / name) not in wanted:
                 continue
             file = copies[name][0].file if copies.get(name) else name
             if names := _fill(lessons / name, workspace / file, filled, blank):

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from course_lib.classroom.workspace import LESSONS, ROOT, lesson_names
+from course_lib.classroom.workspace import LESSONS, ROOT, key_of, lesson_names
 
 SOURCE = Path(__file__).with_suffix(".toml")
 PAGE = ROOT / "docs/glossary.md"
@@ -17,7 +17,7 @@ def terms() -> dict[str, tuple[str, str]]:
 
 def glossary(lessons: str, only_there: Path = LESSONS) -> str:
     """The page as Markdown; `lessons` is the way from the page to the lessons' folder, "../notebooks/" or ""."""
-    where = {Path(name).name.split("_")[0]: name for name in lesson_names(only_there)}
+    where = {key_of(only_there / name): name for name in lesson_names(only_there)}
     lines = ["# Glossary", "", "Each word, and the lesson that explains it.", ""]
     for term, (lesson, meaning) in terms().items():
         link = f" ([{lesson}]({lessons}{where[lesson]}))" if lesson in where else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.classroom.claims import VERDICTS
-from course_lib.classroom.workspace import LESSONS, lesson_names
+from course_lib.classroom.workspace import LESSONS, key_of, lesson_names
 from course_lib.files import write_atomically
 
 PAGE, README = LESSONS.parent / "docs/claims.md", LESSONS.parent / "README.md"
@@ -26,10 +26,7 @@ class Entry:
     verdict: str
     because: str
     path: str
-
-    @property
-    def lesson(self) -> str:
-        return Path(self.path).name[:2]
+    lesson: str  # its key
 
 
 def entries(folder: Path = LESSONS) -> list[Entry]:
@@ -43,6 +40,7 @@ def entries(folder: Path = LESSONS) -> list[Entry]:
 
 
 def _of_lesson(folder: Path, name) -> Iterator[Entry]:
+    key = key_of(folder / name)
     for cell in json.loads((folder / name).read_text("utf-8"))["cells"]:
         if "claim" not in cell["metadata"].get("tags", []):
             continue
@@ -51,7 +49,7 @@ def _of_lesson(folder: Path, name) -> Iterator[Entry]:
         if found is None or found["verdict"] not in VERDICTS:
             raise ValueError(f"{name}, cell {cell.get('id')}: a claim cell must end in verdict(…), and be run")
         path = (Path(folder.name) / name).as_posix()
-        yield Entry(found["claim"].rstrip("."), found["verdict"], found["because"].rstrip("."), path)
+        yield Entry(found["claim"].rstrip("."), found["verdict"], found["because"].rstrip("."), path, key)
 
 
 def table(found: list[Entry], up: str = "") -> str:

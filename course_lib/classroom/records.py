@@ -6,32 +6,24 @@ from typing import Any
 
 from course_lib.classroom.location import workspace_folder
 from course_lib.files import locked, write_atomically
-from course_lib.lessons import exercises
+from course_lib.lessons import course, exercises
 
 FILE = "progress.json"
-HOMEWORK_NAMES = {
-    "hw1": "homework: input processing",
-    "hw2": "homework: the transformer block",
-    "hw3": "homework: prediction and generation",
-    "hw4": "final homework: your LLM",
-}
 done_here = set()  # in this session, for when there is no workspace
 
 
 def progress() -> None:
     """Print the exercises of the course, lesson by lesson, then the homework's: ✓ done, ↷ filled in, ○ open."""
-    from course_lib.drawing.journey import LESSON_NAMES
-
     passed, filled, sentences = _known(workspace_folder())
     for sentence in sentences:
         print(sentence)
     known = exercises()
     print(f"{sum(name in passed for name in known)} of {len(known)} exercises done")
-    names, lesson = LESSON_NAMES | HOMEWORK_NAMES, None
+    lesson = None
     for exercise in known.values():
         if exercise.lesson != lesson:
             lesson = exercise.lesson
-            print(f"{lesson} {names[lesson]}")
+            print(f"{lesson} {course()[lesson].name}")
         mark = "✓" if exercise.name in passed else "↷" if exercise.name in filled else "○"
         print(f"   {mark} {exercise.name}: {exercise.title}")
 

@@ -18,8 +18,10 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from course_lib import assets
-from course_lib.classroom.workspace import LESSONS, ROOT, lesson_names
+from course_lib.classroom.workspace import LESSONS, ROOT, key_of, lesson_names
+from course_lib.drawing.journey import on_the_map
 from course_lib.drawing.style import PHASES
+from course_lib.lessons import course
 
 WIDTH, HEIGHT = 1280, 720
 MOST_TEXT, MOST_LAID_OUT = 480, 700  # characters on one slide: of running text, of lists and tables
@@ -43,7 +45,7 @@ def make_slides(lesson: Path, folder: Path = ROOT / "build/slides") -> Path:
 
 def make_all(folder: Path = ROOT / "build/slides") -> list[Path]:
     """The slides of every lesson, not of the homework."""
-    return [make_slides(LESSONS / name, folder) for name in lesson_names() if not Path(name).name.startswith("hw")]
+    return [make_slides(LESSONS / name, folder) for name in lesson_names() if on_the_map(key_of(LESSONS / name))]
 
 
 def as_slides(notebook: NotebookNode) -> NotebookNode:
@@ -167,8 +169,8 @@ def as_page(slides: NotebookNode, name: str) -> str:
     from traitlets.config import Config
 
     script, style, notes = (path.read_text("utf-8") for path in assets.paths("slides"))
-    lesson = int(name[:2])
-    phase = PHASES[1 if lesson < 5 else 2 if lesson < 10 else 3]
+    lesson = course().get(slides.metadata.get("course", {}).get("lesson"))
+    phase = PHASES[lesson.phase or 1 if lesson else 1]
     config = Config(TagRemovePreprocessor={"enabled": True, "remove_input_tags": set(OUTPUT_ALONE)})
     exporter = SlidesExporter(
         config=config,

@@ -7,7 +7,6 @@ older ones, which have the learner's answers.
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +17,20 @@ from course_lib.classroom.workspace import (
     WHATS_NEW,
     content_of,
     copy_folder,
+    key_of,
     learners_copies,
     lesson_names,
     was_saved,
 )
-from course_lib.drawing.journey import LESSON_NAMES, journey_map
+from course_lib.drawing.journey import journey_map, on_the_map
 from course_lib.drawing.style import PHASES
 from course_lib.files import locked, write_atomically
-from course_lib.lessons import exercises
+from course_lib.lessons import course, exercises
 
 PAGE, PAGE_CELL = "start.ipynb", "start-page"
 READING = 0.6  # the part of a lesson's minutes that goes into reading; the rest is for its exercises
 STEP = 5  # minutes: nothing finer is known
+NOT_KNOWN = 60  # minutes of a notebook that is none of the course's
 CODE = "# this page as it is now: run this cell\nfrom course_lib.classroom import start\n\nstart()"
 
 
@@ -38,8 +39,9 @@ class Standing:
     """One lesson or homework, and how far the learner is with it."""
 
     name: str  # its path in notebooks/
+    lesson: str  # its key; empty for a notebook that has none
     title: str
-    minutes: int  # the whole of it, as its banner says
+    minutes: int  # the whole of it
     exercises: tuple[str, ...]
     done: tuple[str, ...]  # of them, those that passed
     caught_up: tuple[str, ...]  # of them, those that `catch-up` filled in
@@ -47,10 +49,6 @@ class Standing:
     saved: float  # when the learner last saved a copy, in seconds; 0 for never
     copy: str = ""  # the path of the newest copy in the workspace; without one it will be `name`
     older: tuple[str, ...] = ()  # and of those that the learner edited before the lesson changed
-
-    @property
-    def number(self) -> str:
-        return Path(self.name).name.split("_")[0]
 
     @property
     def link(self) -> str:
@@ -76,18 +74,19 @@ def standings(lessons: Path = LESSONS, workspace: Path | None = None) -> list[St
     """Every lesson in order, then every homework."""
     workspace = workspace or copy_folder()
     done, filled = records.done(workspace), records.caught_up(workspace)
-    copies, found = learners_copies(workspace), []
+    copies, known, found = learners_copies(workspace), course(), []
     for name in lesson_names(lessons):
         cells = json.loads(content_of(lessons / name))["cells"]
-        number = Path(name).name.split("_")[0]
-        asked = tuple(exercise.name for exercise in exercises().values() if exercise.lesson == number)
+        key = key_of(lessons / name)
+        asked = tuple(exercise.name for exercise in exercises().values() if exercise.lesson == key)
         mine = copies.get(name, [])
         saved = {copy.file: at for copy in mine if (at := was_saved(copy.file, workspace))}
         found.append(
             Standing(
                 name=name,
+                lesson=key,
                 title=_title(cells),
-                minutes=_minutes(cells),
+                minutes=known[key].minutes if key in known else NOT_KNOWN,
                 exercises=asked,
                 done=tuple(exercise for exercise in asked if exercise in done),
                 caught_up=tuple(exercise for exercise in asked if exercise in filled - done),
@@ -106,7 +105,7 @@ def next_up(found: list[Standing]) -> Standing | None:
     place = found.index(last) if last.saved else 0
     if last.saved and not last.finished:
         return last
-    open_lessons = [standing for standing in found if not standing.finished and standing.number in LESSON_NAMES]
+    open_lessons = [standing for standing in found if not standing.finished and on_the_map(standing.lesson)]
     later = [standing for standing in open_lessons if found.index(standing) >= place]
     return (later or open_lessons or [None])[0]
 
@@ -121,9 +120,9 @@ def left_behind(lessons: Path = LESSONS, workspace: Path | None = None) -> list[
 def page(found: list[Standing], news: bool = False, behind: Sequence[str] = ()) -> str:
     """The page as Markdown; `news` adds a link to what has changed in the lessons, `behind` those copies."""
     on = next_up(found)
-    here = on.number if on and on.number in LESSON_NAMES else "14"
-    finished = [standing.number for standing in found if standing.finished]
-    chart = journey_map(here, done=[number for number in finished if number in LESSON_NAMES])
+    here = on.lesson if on and on_the_map(on.lesson) else "14"
+    finished = [standing.lesson for standing in found if standing.finished]
+    chart = journey_map(here, done=[lesson for lesson in finished if on_the_map(lesson)])
     n_done, n_all = (sum(len(getattr(standing, part)) for standing in found) for part in ("done", "exercises"))
     lines = ["# From prompt to response", "", f"![{chart.alt}]({chart.address})", ""]
     if on:
@@ -185,13 +184,14 @@ def _page_now(lessons: Path = LESSONS, workspace: Path | None = None) -> str:
 
 
 def _groups(found: list[Standing]) -> Iterator[tuple[str, list[Standing]]]:
-    """Lessons by phase, as their folders are, then the homework."""
-    folders: dict[str, list[Standing]] = {}
+    """Lessons by phase, then the homework."""
+    groups: dict[str, list[Standing]] = {}
     for standing in found:
-        folders.setdefault(Path(standing.name).parts[0] if "/" in standing.name else "", []).append(standing)
-    for folder, group in folders.items():
-        phase = re.match(r"phase_(\d)", folder)
-        yield (PHASES[int(phase[1])].heading if phase else "Homework" if folder else "The whole journey"), group
+        lesson = course().get(standing.lesson)
+        phase = lesson.phase if lesson and not lesson.homework else 0
+        heading = PHASES[phase].heading if phase else "The whole journey" if on_the_map(standing.lesson) else "Homework"
+        groups.setdefault(heading, []).append(standing)
+    yield from groups.items()
 
 
 def _row(standing: Standing, is_next: bool) -> str:
@@ -216,15 +216,6 @@ def _time(minutes: int) -> str:
 
 def _title(cells: list[dict]) -> str:
     return next(line.lstrip("# ").strip() for cell in cells for line in cell["source"] if line.startswith("# "))
-
-
-def _minutes(cells: list[dict]) -> int:
-    """From the banner's row: "about 55 minutes", "about 4 hours", "2 to 3 hours"."""
-    row = next((line for cell in cells for line in cell["source"] if line.startswith("| **Time**")), "")
-    said = re.search(r"(?:(\d+) to )?(\d+) (minutes|hours)", row)
-    if not said:
-        return 60
-    return round((int(said[1] or said[2]) + int(said[2])) / 2 * (60 if said[3] == "hours" else 1))
 
 
 def _run(copy: Path) -> float:

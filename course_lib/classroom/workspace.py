@@ -39,7 +39,7 @@ class WorkspaceError(RuntimeError):
 
 
 WHATS_NEW = "whats_new.md"
-LIST = ".course/copies.json"  # what was written here, by file
+LIST = ".course/copies.json"  # what was written here, by file, and what stood in a file before
 
 
 class Change(NamedTuple):
@@ -68,6 +68,11 @@ def lesson_names(lessons: Path = LESSONS) -> list[str]:
     """Every lesson's path below `lessons`, in order, then every homework's: 01_name.ipynb, hw1_name.ipynb."""
     found = [path for start in ("[0-9]", "hw[0-9]") for path in sorted(lessons.rglob(f"{start}*.ipynb"))]
     return [path.relative_to(lessons).as_posix() for path in found if ".ipynb_checkpoints" not in path.parts]
+
+
+def key_of(lesson: Path) -> str:
+    """Which lesson of lessons.toml a notebook is, as it says itself, whatever its file is called; empty for none."""
+    return json.loads(content_of(lesson))["metadata"].get("course", {}).get("lesson", "")
 
 
 def copy_lessons(lessons: Path = LESSONS, workspace: Path | None = None) -> list[Change]:
@@ -196,7 +201,9 @@ def _bring(name: str, lessons: Path, workspace: Path, copies: dict[str, dict[str
 
     if what:
         _replace(path, new, workspace)
-    copies.pop(file, None)
+    before = copies.pop(file, None)
+    if before and before["version"] != version:  # it stays on record: the learner may have moved that copy over another
+        copies[f"{file} of {before['version'][:8]}"] = before
     copies[file] = record
     _replace(workspace / LIST, json.dumps(copies, indent=1).encode(), workspace)
     return Change(file, what, tuple(changed_cells(given[-1], new)) if given else ()) if what else None

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from xml.sax.saxutils import escape, quoteattr
 
-import course_lib.classroom  # noqa: F401 - a lesson begins with its map: from there on it can import my_llm
 from course_lib.drawing.style import INK, LINE, MUTED, PAPER, PHASES
+from course_lib.lessons import course
 
 WIDTH, HEIGHT = 960, 322
 FONT = "system-ui, sans-serif"
@@ -76,23 +76,6 @@ LESSON_OF = {stage.key: stage.lesson for stage in STAGES} | {
     LOOP: "13",
 }
 WHOLE_JOURNEY = ("00", "14")
-LESSON_NAMES = {
-    "00": "from prompt to response, the whole journey",
-    "01": "text to tokens",
-    "02": "token embeddings",
-    "03": "positions",
-    "04": "input embedding",
-    "05": "self-attention",
-    "06": "multi-head attention",
-    "07": "residual path and normalization",
-    "08": "feed-forward",
-    "09": "the stack of N blocks",
-    "10": "logits and softmax",
-    "11": "training",
-    "12": "sampling",
-    "13": "the generation loop",
-    "14": "your LLM, the whole journey",
-}
 DESCRIPTION = (
     "The journey of a prompt through a language model. "
     "Phase 1, input processing: the text “The dog ran up the” becomes tokens and ids, "
@@ -123,9 +106,14 @@ class JourneyMap:
         return {"text/html": image, "text/plain": self.alt}
 
 
+def on_the_map(lesson: str) -> bool:
+    """Whether a key is a lesson's; homework has no place there."""
+    return lesson in course() and not course()[lesson].homework
+
+
 def lit_by(here: str) -> frozenset[str]:
     """The keys of what lesson `here` lights; lessons 00 and 14 light all but training."""
-    if here not in LESSON_NAMES:
+    if not on_the_map(here):
         raise ValueError(f"here must be a lesson from '00' to '14', got {here!r}")
     if here in WHOLE_JOURNEY:
         return frozenset(LESSON_OF) - {TRAINING}
@@ -143,7 +131,7 @@ def journey_map(here: str, numbers: Mapping[str, str] | None = None, done: Colle
     lit = lit_by(here)
     numbers = dict(numbers or {})
     _check_numbers(numbers)
-    title = f"Course map, you are here: lesson {here}, {LESSON_NAMES[here]}"
+    title = f"Course map, you are here: lesson {here}, {course()[here].name}"
     alt = f"{title}. {DESCRIPTION}" + (f" Done: lessons {', '.join(sorted(done))}." if done else "")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}"'

@@ -1,16 +1,15 @@
 """Every word of the glossary is explained where it says, and the page is what its source makes."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from course_lib.classroom.glossary import PAGE, glossary, terms
-from course_lib.classroom.workspace import LESSONS, lesson_names
-from course_lib.drawing.journey import LESSON_NAMES
+from course_lib.classroom.workspace import LESSONS, key_of, lesson_names
+from course_lib.drawing.journey import on_the_map
 
 TEXTS = {
-    Path(name).name[:2]: "\n".join(
+    key_of(LESSONS / name): "\n".join(
         "".join(cell["source"])
         for cell in json.loads((LESSONS / name).read_text("utf-8"))["cells"]
         if cell["cell_type"] == "markdown"
@@ -28,7 +27,7 @@ def test_the_page_is_made_from_its_source():
 @pytest.mark.parametrize("term", terms())
 def test_a_word_stands_in_the_lesson_that_it_leads_to(term):
     lesson, meaning = terms()[term]
-    assert (lesson in LESSON_NAMES and meaning[0].isupper()) or meaning[0].isdigit() or meaning.startswith("e ")
+    assert (on_the_map(lesson) and meaning[0].isupper()) or meaning[0].isdigit() or meaning.startswith("e ")
     assert meaning.endswith(".") and len(meaning) < 200
     if lesson in TEXTS:
         words = term.casefold().removesuffix("s").replace("-", " ")

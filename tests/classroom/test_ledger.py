@@ -5,6 +5,7 @@ import json
 import pytest
 
 from course_lib.classroom import ledger, verdict
+from course_lib.classroom.workspace import LESSONS, key_of, lesson_names
 
 # What the course set out to test, lesson by lesson: a piece of each claim.
 EXPECTED = {
@@ -21,7 +22,7 @@ EXPECTED = {
     "12": ("greedy", "creative", "top-p", "same logits"),
     "13": ("previous tokens",),
 }
-WRITTEN = {name.rsplit("/", 1)[-1][:2] for name in ledger.lesson_names()}
+WRITTEN = {key_of(LESSONS / name) for name in lesson_names()}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,8 @@ def test_the_page_and_the_readme_are_up_to_date(found):
 
 def lesson_with(tmp_path, *outputs):
     cell = dict(cell_type="code", id="07-00", metadata={"tags": ["claim"]}, source="", outputs=list(outputs))
-    (tmp_path / "07_small.ipynb").write_text(json.dumps({"cells": [cell]}), "utf-8")
+    notebook = {"cells": [cell], "metadata": {"course": {"lesson": "07"}}}
+    (tmp_path / "07_small.ipynb").write_text(json.dumps(notebook), "utf-8")
     return tmp_path
 
 

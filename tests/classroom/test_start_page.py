@@ -61,7 +61,7 @@ def test_a_new_workspace_begins_at_the_beginning(workspace):
     found = standings()
     assert [standing.name for standing in found] == lesson_names()
     assert all(standing.minutes_left == 5 * round(standing.minutes / 5) for standing in found)
-    assert next_up(found).number == "00" and "## Begin: [00 · " in page(found)
+    assert next_up(found).lesson == "00" and "## Begin: [00 · " in page(found)
 
 
 def test_where_one_was_is_what_was_saved_last(workspace):
@@ -69,9 +69,9 @@ def test_where_one_was_is_what_was_saved_last(workspace):
     save(workspace, lesson("05"), at=2_000_000_500, run=0.5)
     save(workspace, lesson("02"), at=2_000_000_100)
     found = standings()
-    assert next_up(found).number == "05" and "## Continue where you were: [05 · " in page(found)
+    assert next_up(found).lesson == "05" and "## Continue where you were: [05 · " in page(found)
     pass_all("05")
-    assert next_up(standings()).number == "06", "finished: the next one that is open"
+    assert next_up(standings()).lesson == "06", "finished: the next one that is open"
     for name in exercises():
         records.note(name)
     assert next_up(standings()) is None and "You have finished the course" in page(standings())
@@ -79,7 +79,7 @@ def test_where_one_was_is_what_was_saved_last(workspace):
 
 def test_minutes_left_go_down_with_what_was_run_and_what_was_solved(workspace):
     def left():
-        return next(standing for standing in standings() if standing.number == "06").minutes_left
+        return next(standing for standing in standings() if standing.lesson == "06").minutes_left
 
     whole, steps = left(), []
     for run in (0.5, 1.0):
@@ -131,7 +131,7 @@ def test_an_update_keeps_progress_and_says_that_there_is_news(workspace):
 
 
 def test_a_lesson_without_exercises_is_finished_when_it_was_run():
-    bare = dict(name="x", title="x", minutes=60, exercises=(), done=(), caught_up=(), saved=1.0)
+    bare = dict(name="x", lesson="", title="x", minutes=60, exercises=(), done=(), caught_up=(), saved=1.0)
     assert not Standing(run=0.5, **bare).finished and Standing(run=1.0, **bare).finished
 
 
@@ -161,7 +161,7 @@ def test_catch_up_fills_in_what_is_open_and_nothing_else(workspace):
     assert records.caught_up(workspace) >= {"read_row", "count_pairs"}
     assert records.done(workspace) == {"causal_mask"}
     assert catch_up("06") == [], "a second time there is nothing to do"
-    assert next_up(standings()).number in ("05", "06") and "↷" in page(standings())
+    assert next_up(standings()).lesson in ("05", "06") and "↷" in page(standings())
 
 
 def stub_of(path, name):

@@ -9,8 +9,10 @@ from itertools import pairwise
 import pytest
 
 from course_lib.drawing import journey, style
-from course_lib.drawing.journey import LESSON_NAMES, STAGES, journey_map, text_width
+from course_lib.drawing.journey import STAGES, journey_map, on_the_map, text_width
+from course_lib.lessons import course
 
+KEYS = [key for key in course() if on_the_map(key)]
 SVG = "{http://www.w3.org/2000/svg}"
 LIT = {
     "01": {"text", "tokens"},
@@ -38,7 +40,7 @@ NUMBERS = {
     "sampling": "greedy",
     "blocks": "30",
 }
-EVERY_MAP = [(lesson, None) for lesson in LESSON_NAMES] + [("00", NUMBERS)]
+EVERY_MAP = [(lesson, None) for lesson in KEYS] + [("00", NUMBERS)]
 
 
 def drawn(here, numbers=None) -> ET.Element:
@@ -61,14 +63,14 @@ def box(rect: ET.Element) -> tuple[float, float, float, float]:
     return x, y, x + width, y + height
 
 
-@pytest.mark.parametrize("here", LESSON_NAMES)
+@pytest.mark.parametrize("here", KEYS)
 def test_lights_the_boxes_of_its_lesson(here):
     lit = {key for key, g in groups(drawn(here)).items() if g.get("data-lit") == "true"}
     everything = set().union(*LIT.values())
     assert lit == (LIT[here] if here in LIT else everything - {"training"})
 
 
-@pytest.mark.parametrize("here", LESSON_NAMES)
+@pytest.mark.parametrize("here", KEYS)
 def test_lit_boxes_are_strong_with_white_text_and_the_others_white_with_ink(here):
     for stage in STAGES:
         group = groups(drawn(here))[stage.key]
@@ -96,7 +98,7 @@ def test_every_text_fits(here, numbers):
         assert extent(heading)[1] <= x + journey.COLUMN_WIDTH
 
 
-@pytest.mark.parametrize("here", LESSON_NAMES)
+@pytest.mark.parametrize("here", KEYS)
 def test_one_marker_near_what_is_lit_that_covers_no_words(here):
     root = drawn(here)
     (marker,) = (g for g in root.iter(SVG + "g") if g.get("data-marker") == "here")
@@ -129,7 +131,7 @@ def test_accessible_and_self_contained(here, numbers):
     svg = journey_map(here, numbers).svg
     root = ET.fromstring(svg)
     assert root.get("role") == "img"
-    assert f"lesson {here}, {LESSON_NAMES[here]}" in root.get("aria-label")
+    assert f"lesson {here}, {course()[here].name}" in root.get("aria-label")
     assert root.find(SVG + "title").text == root.get("aria-label")
     assert "repeated N times" in root.find(SVG + "desc").text
     assert root.get("viewBox") == f"0 0 {journey.WIDTH} {journey.HEIGHT}" and journey.HEIGHT < 330
@@ -160,12 +162,12 @@ def test_what_a_notebook_gets():
 
 
 def test_the_same_text_every_time_and_another_for_every_lesson():
-    code = "from course_lib.drawing.journey import *; print(*(journey_map(l).svg for l in LESSON_NAMES), end='')"
+    code = f"from course_lib.drawing.journey import *; print(*(journey_map(key).svg for key in {KEYS}), end='')"
     run = {"PYTHONHASHSEED": "7", "PYTHONIOENCODING": "utf-8"}
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=run, check=True)
-    maps = [journey_map(lesson).svg for lesson in LESSON_NAMES]
+    maps = [journey_map(lesson).svg for lesson in KEYS]
     assert other.stdout == " ".join(maps)
-    assert len(set(maps)) == len(LESSON_NAMES) == 15
+    assert len(set(maps)) == len(KEYS) == 15
 
 
 def test_numbers_stand_in_their_boxes():

@@ -27,7 +27,7 @@ def execute(path: Path) -> None:
     for cell in notebook.cells:
         if "nbval-ignore-output" in cell.metadata.get("tags", []):
             _settle(cell, before[cell.source])
-    normalise(notebook, path.stem)
+    normalise(notebook)
     nbformat.write(notebook, path)
 
 
@@ -36,13 +36,14 @@ def _settle(cell: nbformat.NotebookNode, outputs: list | None) -> None:
     cell.outputs = [output for output in outputs or cell.outputs if WIDGET not in output.get("data", {})]
 
 
-def normalise(notebook: nbformat.NotebookNode, stem: str) -> None:
+def normalise(notebook: nbformat.NotebookNode) -> None:
     """Number the cells' ids, and keep of the kernel only what every machine has."""
+    key = notebook.metadata.course.lesson
     for index, cell in enumerate(notebook.cells):
-        cell.id = f"{stem.split('_')[0]}-{index:02}"
+        cell.id = f"{key}-{index:02}"
     notebook.metadata = nbformat.from_dict(
         {
-            "course": {"executed": fingerprint(notebook)},
+            "course": {"executed": fingerprint(notebook), "lesson": key},
             "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         }

@@ -89,7 +89,7 @@ def small(tmp_path, *sources):
     path = tmp_path / "07_small.ipynb"
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     cells[-1].metadata["tags"] = ["nbval-ignore-output"]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"course": {"lesson": "07"}}), path)
     return path
 
 
