@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from course_lib.drawing import figures, labels, style
+from course_lib.lessons.lesson_00.figures import stage_times, xray
 
 TOKENS = ["The", " dog", " ran", " up", " the"]
 ODD = ["漢", " 🐶", "\n", "\t", "\u200d", "\ufffd", "مرحبا", "$x$", "a$b", "\\frac", "e\u0301", " ", "", "\x00"]
@@ -234,7 +235,7 @@ def test_probability_bars_beside_the_truth():
 
 def test_stage_times():
     names = ["text → ids", "30 blocks", "softmax"]
-    figure = figures.stage_times(names, [1, 2, 3], [4.2e-5, 1.5, 0.0031], [18, 2_980_000, 196_608])
+    figure = stage_times(names, [1, 2, 3], [4.2e-5, 1.5, 0.0031], [18, 2_980_000, 196_608])
     bars = rows_of_bars(figure.axes[0])
     assert [bar.get_width() for bar in bars] == [4.2e-5, 1.5, 0.0031]
     assert [matplotlib.colors.to_hex(bar.get_facecolor()) for bar in bars] == [
@@ -271,12 +272,12 @@ TRACES = {
 
 @pytest.mark.parametrize("trace", TRACES.values(), ids=TRACES)
 def test_no_text_of_the_xray_collides(trace):
-    assert_texts_stand_apart(figures.xray(trace, 12, 3))
+    assert_texts_stand_apart(xray(trace, 12, 3))
 
 
 def test_the_xray_shows_the_trace():
     trace = TRACES["the sentence"]
-    figure = figures.xray(trace, 12, 3)
+    figure = xray(trace, 12, 3)
     _, embeddings, attention, guesses, norms, bars = figure.axes
     seen = "\n".join(texts(figure))
     for expected in ("18 bytes → 5 tokens → 5 vectors of 576 numbers", "layer 12, head 3", "49,152 tokens", "× 30"):
@@ -292,13 +293,13 @@ def test_the_xray_shows_the_trace():
 
 
 def test_a_chosen_token_outside_the_top_is_added():
-    figure = figures.xray(TRACES["long, chosen outside the top 10"], 0, 0)
+    figure = xray(TRACES["long, chosen outside the top 10"], 0, 0)
     assert len(rows_of_bars(figure.axes[-1])) == 11
     assert any(text.endswith("← chosen") for text in texts(figure))
 
 
 def test_the_xray_is_light_and_the_same_every_time():
-    one, two = (style.png(figures.xray(TRACES["the sentence"], 12, 3)) for _ in range(2))
+    one, two = (style.png(xray(TRACES["the sentence"], 12, 3)) for _ in range(2))
     assert one == two
     assert len(one) < 150_000
 
@@ -331,7 +332,7 @@ def test_nothing_reaches_pyplot():
     import matplotlib.pyplot as plt
 
     before = plt.get_fignums()
-    figures.xray(TRACES["the sentence"], 0, 0)
+    xray(TRACES["the sentence"], 0, 0)
     assert plt.get_fignums() == before
 
 
@@ -372,12 +373,12 @@ def test_nothing_reaches_pyplot():
             "chosen must be one of the tokens shown, got 'b'",
         ),
         (
-            lambda: figures.stage_times(["a"], [1, 2], [1.0], [1]),
+            lambda: stage_times(["a"], [1, 2], [1.0], [1]),
             "names and phases must have the same length, got 1 and 2",
         ),
-        (lambda: figures.stage_times(["a"], [9], [1.0], [1]), "phase must be 1, 2, 3 or 4, got 9"),
-        (lambda: figures.xray(fake_trace(), 30, 0), "layer must be from 0 to 29, got 30"),
-        (lambda: figures.xray(fake_trace(), 0, -1), "head must be from 0 to 8, got -1"),
+        (lambda: stage_times(["a"], [9], [1.0], [1]), "phase must be 1, 2, 3 or 4, got 9"),
+        (lambda: xray(fake_trace(), 30, 0), "layer must be from 0 to 29, got 30"),
+        (lambda: xray(fake_trace(), 0, -1), "head must be from 0 to 8, got -1"),
     ],
 )
 def test_wrong_input_ends_in_a_sentence(draw, message):
@@ -389,4 +390,4 @@ def test_xray_of_a_trace_whose_parts_disagree():
     trace = fake_trace()
     trace.ids = trace.ids[:-1]
     with pytest.raises(ValueError, match="tokens and ids must have the same length, got 5 and 4"):
-        figures.xray(trace, 0, 0)
+        xray(trace, 0, 0)
