@@ -37,8 +37,9 @@ def fetch(
 def workspace() -> None:
     """Make your own copy of the lessons, or bring it up to date. What you have edited is never overwritten."""
     from course_lib.classroom import my_llm
+    from course_lib.classroom.location import copy_folder
     from course_lib.classroom.start_page import write_start_page
-    from course_lib.classroom.workspace import copy_folder, copy_lessons
+    from course_lib.classroom.workspace import copy_lessons
 
     for file, what, cells in copy_lessons():
         print(f"{file}: {what}")
@@ -74,7 +75,8 @@ def homework(
 ) -> None:
     """For instructors: release homework, or a lesson as one. nbgrader_config.py tells the rest."""
     from course_lib.classroom.grading import release
-    from course_lib.classroom.workspace import LESSONS, key_of, lesson_names
+    from course_lib.classroom.location import LESSONS
+    from course_lib.classroom.workspace import key_of, lesson_names
     from course_lib.lessons import course
 
     every = [Path(name).stem for name in lesson_names() if course()[key_of(LESSONS / name)].homework]

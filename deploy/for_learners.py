@@ -11,7 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from course_lib.classroom.workspace import LESSONS, ROOT, learners_version, lesson_names
+from course_lib.classroom.location import LESSONS, ROOT
+from course_lib.classroom.workspace import learners_version, lesson_names
 
 FOLDERS = ("course_lib", "deploy")
 REQUIREMENTS = ("requirements.txt", "requirements.lock.txt")

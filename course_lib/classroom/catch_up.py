@@ -12,12 +12,11 @@ from nbformat.v4 import new_code_cell
 
 from course_lib.classroom import records
 from course_lib.classroom.checking import CAUGHT_UP
+from course_lib.classroom.location import LESSONS, copy_folder
 from course_lib.classroom.workspace import (
-    LESSONS,
     WorkspaceError,
     cell_digest,
     content_of,
-    copy_folder,
     key_of,
     learners_copies,
     lesson_names,

@@ -3,7 +3,8 @@
 import tomllib
 from pathlib import Path
 
-from course_lib.classroom.workspace import LESSONS, ROOT, key_of, lesson_names
+from course_lib.classroom.location import LESSONS, ROOT
+from course_lib.classroom.workspace import key_of, lesson_names
 
 SOURCE = Path(__file__).with_suffix(".toml")
 PAGE = ROOT / "docs/glossary.md"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.classroom.exercise import BrokenCheck
-from course_lib.classroom.workspace import LESSONS, ROOT, content_of, learners_version, lesson_names
+from course_lib.classroom.location import LESSONS, ROOT
+from course_lib.classroom.workspace import content_of, learners_version, lesson_names
 
 GRADEBOOK, COURSE = "grading/gradebook.db", "from-prompt-to-response"
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.classroom.claims import VERDICTS
-from course_lib.classroom.workspace import LESSONS, key_of, lesson_names
+from course_lib.classroom.location import LESSONS
+from course_lib.classroom.workspace import key_of, lesson_names
 from course_lib.files import write_atomically
 
 PAGE, README = LESSONS.parent / "docs/claims.md", LESSONS.parent / "README.md"

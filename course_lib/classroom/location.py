@@ -1,4 +1,4 @@
-"""Where the learner's work is kept."""
+"""Where the lessons are, and where the learner's work is kept."""
 
 import contextlib
 import os
@@ -6,30 +6,35 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]  # the repository
+LESSONS = ROOT / "notebooks"
+
+
+def copy_folder() -> Path:
+    """Where the learner's copy is: `COURSE_WORKSPACE`, else the repository's `workspace/`."""
+    named = os.environ.get("COURSE_WORKSPACE")
+    return Path(named).expanduser().resolve() if named else ROOT / "workspace"
 
 
 def workspace_folder() -> Path | None:
-    """The folder of the learner's copy: `COURSE_WORKSPACE`, else the `workspace/` that we run in, else None.
+    """The folder in which the learner's work is kept: `COURSE_WORKSPACE`, else the `workspace/` that we run in.
 
     A notebook runs where it was started as much as where it is now: a `%cd` takes nobody's work away. None means that
     nothing is stored: the solved lessons in `notebooks/`, a grader and the tests leave no trace in a learner's work.
     """
-    if named := os.environ.get("COURSE_WORKSPACE"):
-        return Path(named).expanduser().resolve()
-    workspace = REPOSITORY / "workspace"
-    return workspace if _we_run_in(workspace) else None
+    workspace = copy_folder()
+    return workspace if os.environ.get("COURSE_WORKSPACE") or _we_run_in(workspace) else None
 
 
 def nothing_is_kept() -> list[str]:
     """For a person outside of the workspace, a sentence: why, and what to do. Empty where it is as it should be."""
     graded = os.environ.get("NBGRADER_EXECUTION") == "autograde"
-    if shell() is None or graded or _we_run_in(REPOSITORY / "notebooks"):
+    if shell() is None or graded or _we_run_in(LESSONS):
         return []
     *_, started = _here()
     return [
         f"It is not kept: this notebook runs in {started}, outside your workspace. "
-        f"Open your copy of the lesson in {REPOSITORY / 'workspace'} (`make lab` does) and run the check there."
+        f"Open your copy of the lesson in {ROOT / 'workspace'} (`make lab` does) and run the check there."
     ]
 
 

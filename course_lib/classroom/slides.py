@@ -18,7 +18,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from course_lib import assets
-from course_lib.classroom.workspace import LESSONS, ROOT, key_of, lesson_names
+from course_lib.classroom.location import LESSONS, ROOT
+from course_lib.classroom.workspace import key_of, lesson_names
 from course_lib.drawing.journey import on_the_map
 from course_lib.drawing.style import PHASES
 from course_lib.lessons import course

@@ -12,16 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.classroom import records
-from course_lib.classroom.workspace import (
-    LESSONS,
-    WHATS_NEW,
-    content_of,
-    copy_folder,
-    key_of,
-    learners_copies,
-    lesson_names,
-    was_saved,
-)
+from course_lib.classroom.location import LESSONS, copy_folder
+from course_lib.classroom.workspace import WHATS_NEW, content_of, key_of, learners_copies, lesson_names, was_saved
 from course_lib.drawing.journey import journey_map, on_the_map
 from course_lib.drawing.style import PHASES
 from course_lib.files import locked, write_atomically

@@ -28,10 +28,8 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
+from course_lib.classroom.location import LESSONS, copy_folder
 from course_lib.files import locked, replace
-
-ROOT = Path(__file__).resolve().parents[2]
-LESSONS = ROOT / "notebooks"
 
 
 class WorkspaceError(RuntimeError):
@@ -56,12 +54,6 @@ class Copy(NamedTuple):
     file: str
     edited: bool
     older: bool  # than the newest version that came here
-
-
-def copy_folder() -> Path:
-    """Where the learner's copy is: COURSE_WORKSPACE, else the repository's workspace/."""
-    named = os.environ.get("COURSE_WORKSPACE")
-    return Path(named).expanduser().resolve() if named else ROOT / "workspace"
 
 
 def lesson_names(lessons: Path = LESSONS) -> list[str]:

@@ -10,8 +10,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
 from matplotlib.textpath import TextPath
 
-_MARKS = {" ": "␣", "\n": "↵", "\t": "⇥"}
-MARKS_IN_PROSE = {character: mark for character, mark in _MARKS.items() if character != " "}
+MARKS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
+MARKS_IN_PROSE = {character: mark for character, mark in MARKS.items() if character != " "}
 
 
 @cache
@@ -25,7 +25,7 @@ def _piece(character: str) -> str:
     return character if seen or character == " " else f"<U+{ord(character):04X}>"
 
 
-def visible(token: str, limit: int = 24, marks: Mapping[str, str] = _MARKS) -> str:
+def visible(token: str, limit: int = 24, marks: Mapping[str, str] = MARKS) -> str:
     """A token as a reader can see it: ␣ for a space, ↵ for a newline, <U+XXXX> without a glyph.
 
     At most `limit` characters, the last of them "…" where there is more; '""' for no text at all.

@@ -5,8 +5,9 @@ import shutil
 import pytest
 from browser.lab import CHROMIUM_FLAGS, SCREENSHOTS
 
+from course_lib.classroom.location import LESSONS
 from course_lib.classroom.slides import HEIGHT, WIDTH, make_slides
-from course_lib.classroom.workspace import LESSONS, lesson_names
+from course_lib.classroom.workspace import lesson_names
 
 NAMES = [name for name in lesson_names() if "hw" not in name]
 SMALLEST = 0.6  # of the type's full size: code then has 11 of 720 lines, a tenth more than this page's own

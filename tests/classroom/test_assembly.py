@@ -10,7 +10,8 @@ from drawing.themes import faint
 
 from course_lib.classroom import assembly, my_llm
 from course_lib.classroom.assembly import PIECES, assemble
-from course_lib.classroom.workspace import LESSONS, lesson_names
+from course_lib.classroom.location import LESSONS
+from course_lib.classroom.workspace import lesson_names
 from course_lib.lessons import exercises
 
 NAMES = [piece.name for piece in PIECES]

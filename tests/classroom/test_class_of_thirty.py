@@ -10,7 +10,7 @@ from lessons.test_homework import RIGHT_PARTS, WRONG, functions, graded_cells, h
 from nbformat.v4 import new_code_cell
 
 from course_lib.classroom.grading import marks, release
-from course_lib.classroom.workspace import ROOT
+from course_lib.classroom.location import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from course_lib.classroom.glossary import PAGE, glossary, terms
-from course_lib.classroom.workspace import LESSONS, key_of, lesson_names
+from course_lib.classroom.location import LESSONS
+from course_lib.classroom.workspace import key_of, lesson_names
 from course_lib.drawing.journey import on_the_map
 
 TEXTS = {

@@ -14,7 +14,8 @@ import pytest
 from nbformat.v4 import new_code_cell
 
 from course_lib.classroom.grading import release
-from course_lib.classroom.workspace import LESSONS, ROOT, learners_version, lesson_names
+from course_lib.classroom.location import LESSONS, ROOT
+from course_lib.classroom.workspace import learners_version, lesson_names
 
 LESSON, EXERCISE = "00_prompt_to_response", "greedy_choice"
 

@@ -27,7 +27,8 @@ from traitlets.config import PyFileConfigLoader
 
 from course_lib.classroom.catch_up import catch_up
 from course_lib.classroom.grading import marks, release
-from course_lib.classroom.workspace import LESSONS, ROOT, WorkspaceError, learners_version, lesson_names
+from course_lib.classroom.location import LESSONS, ROOT
+from course_lib.classroom.workspace import WorkspaceError, learners_version, lesson_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from course_lib.classroom import ledger, verdict
-from course_lib.classroom.workspace import LESSONS, key_of, lesson_names
+from course_lib.classroom.location import LESSONS
+from course_lib.classroom.workspace import key_of, lesson_names
 
 # What the course set out to test, lesson by lesson: a piece of each claim.
 EXPECTED = {

@@ -12,7 +12,7 @@ from lessons.proof import called
 
 from course_lib import files
 from course_lib.classroom import check, location, progress, records
-from course_lib.classroom.location import REPOSITORY, workspace_folder
+from course_lib.classroom.location import ROOT, workspace_folder
 from course_lib.lessons import exercises
 
 RIGHT = called("greedy_choice", lambda logits: int(logits.argmax()))
@@ -81,9 +81,9 @@ def test_where_the_workspace_is(monkeypatch, tmp_path):
     from course_lib.classroom import location
 
     monkeypatch.delenv("COURSE_WORKSPACE", raising=False)
-    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.chdir(ROOT)
     assert workspace_folder() is None
-    monkeypatch.setattr(location, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(location, "ROOT", tmp_path)
     inside = tmp_path / "workspace" / "deeper"
     inside.mkdir(parents=True)
     monkeypatch.chdir(inside)
@@ -150,7 +150,8 @@ def in_ipython(started, monkeypatch, **namespace):
 @pytest.fixture
 def course(monkeypatch, tmp_path):
     monkeypatch.delenv("COURSE_WORKSPACE", raising=False)
-    monkeypatch.setattr(location, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(location, "ROOT", tmp_path)
+    monkeypatch.setattr(location, "LESSONS", tmp_path / "notebooks")
     for folder in ("workspace/phase_2", "notebooks/phase_2", "grading"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path

@@ -7,8 +7,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from course_lib.classroom.location import LESSONS
 from course_lib.classroom.slides import as_page, as_slides, drawn
-from course_lib.classroom.workspace import LESSONS, lesson_names
+from course_lib.classroom.workspace import lesson_names
 
 LESSON = new_notebook(
     cells=[

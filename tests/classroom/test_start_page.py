@@ -14,8 +14,9 @@ from course_lib import __main__ as main
 from course_lib import files
 from course_lib.classroom import records, start
 from course_lib.classroom.catch_up import catch_up
+from course_lib.classroom.location import LESSONS
 from course_lib.classroom.start_page import PAGE, Standing, next_up, page, standings, write_start_page
-from course_lib.classroom.workspace import LESSONS, WHATS_NEW, WorkspaceError, copy_lessons, lesson_names
+from course_lib.classroom.workspace import WHATS_NEW, WorkspaceError, copy_lessons, lesson_names
 from course_lib.lessons import exercises
 
 

@@ -16,8 +16,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from course_lib.classroom import records
 from course_lib.classroom.catch_up import catch_up
 from course_lib.classroom.grading import marks, release
+from course_lib.classroom.location import LESSONS, ROOT
 from course_lib.classroom.start_page import PAGE, next_up, standings, write_start_page
-from course_lib.classroom.workspace import LESSONS, ROOT, cell_digest, copy_lessons, learners_version, lesson_names
+from course_lib.classroom.workspace import cell_digest, copy_lessons, learners_version, lesson_names
 from course_lib.lessons import exercises
 
 ARCHIVE = Path(__file__).parent / "workspaces/b028e90.tar.xz"

@@ -13,8 +13,8 @@ from notebooks.copies import code_cells, names_in, where_a_solution_matters
 
 from course_lib import __main__ as main
 from course_lib.classroom import workspace as module
+from course_lib.classroom.location import LESSONS
 from course_lib.classroom.workspace import (
-    LESSONS,
     WHATS_NEW,
     WorkspaceError,
     changed_cells,

@@ -7,7 +7,8 @@ from statistics import mean
 import pytest
 
 import course_lib.lessons
-from course_lib.classroom.workspace import LESSONS, key_of, lesson_names
+from course_lib.classroom.location import LESSONS
+from course_lib.classroom.workspace import key_of, lesson_names
 from course_lib.lessons import course, exercises
 
 NAMES = lesson_names()

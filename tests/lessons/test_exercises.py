@@ -13,7 +13,8 @@ import pytest
 from lessons.proof import called, proofs
 
 from course_lib.classroom import check, checking, grade
-from course_lib.classroom.workspace import LESSONS, lesson_names
+from course_lib.classroom.location import LESSONS
+from course_lib.classroom.workspace import lesson_names
 from course_lib.lessons import exercises
 
 NOTEBOOKS = [LESSONS / name for name in lesson_names()]

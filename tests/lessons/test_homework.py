@@ -12,7 +12,8 @@ from lessons.proof import called, proofs
 
 from course_lib.classroom import grade
 from course_lib.classroom.grading import release
-from course_lib.classroom.workspace import LESSONS, ROOT, learners_version
+from course_lib.classroom.location import LESSONS, ROOT
+from course_lib.classroom.workspace import learners_version
 from course_lib.lessons import exercises
 
 NAMES = ["hw1_input_processing", "hw2_transformer_block", "hw3_prediction_and_generation", "hw4_your_llm"]

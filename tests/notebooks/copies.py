@@ -9,7 +9,8 @@ import shutil
 
 import nbformat
 
-from course_lib.classroom.workspace import LESSONS, ROOT, learners_version, lesson_names
+from course_lib.classroom.location import LESSONS, ROOT
+from course_lib.classroom.workspace import learners_version, lesson_names
 
 FOLDER = ROOT / "build/copies"
 

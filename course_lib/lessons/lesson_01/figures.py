@@ -19,13 +19,12 @@ from course_lib.drawing.figures import (
     same_length,
     write_heading,
 )
-from course_lib.drawing.labels import prose
+from course_lib.drawing.labels import MARKS, prose
 from course_lib.drawing.style import INK, MUTED, PAPER, PHASES, course_style, on_ground, sequential, text_on
 from course_lib.input_processing.tokenizer import Tokenizer
 
 LONGEST_SHOWN = 300  # tokens in each vocabulary: more are a wall, and slow to show
 TINTS = (PHASES[1].pale, PAPER, "#c4e6d6")  # neighbours differ; borders and ids tell tokens apart without colour
-_MARKS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
 
 
 def token_label(tokenizer: Tokenizer, id: int) -> str:
@@ -38,8 +37,8 @@ def token_label(tokenizer: Tokenizer, id: int) -> str:
 
 
 def _mark(character: str) -> str:
-    if character in _MARKS:
-        return _MARKS[character]
+    if character in MARKS:
+        return MARKS[character]
     if "\udc80" <= character <= "\udcff":  # how surrogateescape keeps a byte that is no character
         return f"<0x{ord(character) - 0xDC00:02X}>"
     return character if character.isprintable() else f"<U+{ord(character):04X}>"

@@ -18,9 +18,10 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import course_lib
+from course_lib.classroom.location import LESSONS
 from course_lib.classroom.my_llm import _globals
 from course_lib.classroom.start_page import write_start_page
-from course_lib.classroom.workspace import LESSONS, copy_lessons, lesson_names
+from course_lib.classroom.workspace import copy_lessons, lesson_names
 from course_lib.lessons import exercises
 
 STUB = "    # YOUR CODE HERE\n    raise NotImplementedError()"
