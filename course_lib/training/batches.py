@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 from torch import Tensor
 
 from course_lib.arguments import whole
@@ -17,7 +17,7 @@ from course_lib.files import replacing
 
 
 def random_batch(
-    tokens: Int[Tensor, " token"], batch_size: int, context_length: int, generator: torch.Generator
+    tokens: Integer[Tensor, " token"], batch_size: int, context_length: int, generator: torch.Generator
 ) -> tuple[Int[Tensor, "batch position"], Int[Tensor, "batch position"]]:
     """(inputs, targets): windows of `tokens` that begin at random places.
 
@@ -36,7 +36,7 @@ def random_batch(
 
 
 def random_starts(
-    tokens: Int[Tensor, " token"],
+    tokens: Integer[Tensor, " token"],
     batch_size: int,
     context_length: int,
     generator: torch.Generator,
@@ -48,7 +48,7 @@ def random_starts(
     return torch.randint(len(tokens) - context_length, (batch_size,), generator=generator)
 
 
-def places_of(token: int, tokens: Int[Tensor, " token"], context_length: int) -> Int[Tensor, " place"]:
+def places_of(token: int, tokens: Integer[Tensor, " token"], context_length: int) -> Int[Tensor, " place"]:
     """Where `token` stands in `tokens` with a whole window, and the token after it, from there on.
 
     Raises:
@@ -66,7 +66,7 @@ def places_of(token: int, tokens: Int[Tensor, " token"], context_length: int) ->
 
 
 def windows(
-    tokens: Int[Tensor, " token"], starts: Int[Tensor, " batch"], context_length: int
+    tokens: Integer[Tensor, " token"], starts: Int[Tensor, " batch"], context_length: int
 ) -> tuple[Int[Tensor, "batch position"], Int[Tensor, "batch position"]]:
     """(inputs, targets) of the windows that begin at `starts`."""
     places = (starts[:, None] + torch.arange(context_length + 1)).to(tokens.device)  # (batch, position + 1)
@@ -120,7 +120,7 @@ def save_tokens(path: str | Path, tokens: Sequence[int] | Tensor, vocab_size: in
         np.save(file, tokens.cpu().numpy().astype(_kind(vocab_size)))
 
 
-def open_tokens(path: str | Path) -> Int[Tensor, " token"]:
+def open_tokens(path: str | Path) -> Integer[Tensor, " token"]:
     """The row that `save_tokens` wrote, as a tensor on the file itself: nothing is read before it is used.
 
     It works wherever a row of tokens does. What is written into it stays in memory; the file never changes.
@@ -145,7 +145,7 @@ def _kind(vocab_size: int) -> np.dtype:
     return np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
 
 
-def lowest_and_highest(tokens: Int[Tensor, " token"]) -> tuple[int, int]:
+def lowest_and_highest(tokens: Integer[Tensor, " token"]) -> tuple[int, int]:
     """The lowest and the highest id, a part at a time: PyTorch has no minimum for the unsigned kinds of a file."""
     parts = [part.long().aminmax() for _, part in _parts(tokens)]
     return min(int(part.min) for part in parts), max(int(part.max) for part in parts)

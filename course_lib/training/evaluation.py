@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Integer
 from torch import Tensor
 
 from course_lib.arguments import whole
@@ -13,7 +13,7 @@ from course_lib.transformer_block.transformer import Transformer
 @torch.no_grad()
 def loss(
     transformer: Transformer,
-    tokens: Int[Tensor, " token"],
+    tokens: Integer[Tensor, " token"],
     *,
     context_length: int,
     past: int = 0,

@@ -1,6 +1,6 @@
 """Training in one call, for the lessons that need a trained model and are about something else."""
 
-from jaxtyping import Int
+from jaxtyping import Integer
 from torch import Tensor
 
 from course_lib.training.evaluation import loss
@@ -13,7 +13,7 @@ __all__ = ["loss", "schedule", "train"]
 
 def train(
     transformer: Transformer,
-    tokens: Int[Tensor, " token"],
+    tokens: Integer[Tensor, " token"],
     *,
     steps: int,
     batch_size: int,

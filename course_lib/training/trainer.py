@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Integer
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
@@ -62,7 +62,7 @@ class Trainer:
     def __init__(
         self,
         transformer: Transformer,
-        tokens: Int[Tensor, " token"],
+        tokens: Integer[Tensor, " token"],
         *,
         steps: int,
         batch_size: int,
@@ -70,7 +70,7 @@ class Trainer:
         learning_rate: float = 3e-3,
         seed: int = 0,
         begin_with: int | None = None,
-        validation: Int[Tensor, " token"] | None = None,
+        validation: Integer[Tensor, " held_out"] | None = None,
         validate_every: int = 100,
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 100,
@@ -243,9 +243,9 @@ class Trainer:
     def resume(
         cls,
         path: str | Path,
-        tokens: Int[Tensor, " token"],
+        tokens: Integer[Tensor, " token"],
         *,
-        validation: Int[Tensor, " token"] | None = None,
+        validation: Integer[Tensor, " held_out"] | None = None,
         on: torch.device | str | None = None,
         progress: bool = True,
     ) -> "Trainer":
@@ -275,7 +275,7 @@ class Trainer:
         return trainer
 
 
-def _fingerprint(tokens: Int[Tensor, " token"]) -> list[int]:
+def _fingerprint(tokens: Integer[Tensor, " token"]) -> list[int]:
     """How many there are, and a checksum over a few thousand of them, evenly spread."""
     some = torch.linspace(0, len(tokens) - 1, min(len(tokens), 4096), dtype=torch.float64).long()
     return [len(tokens), zlib.crc32(tokens[some.to(tokens.device)].long().cpu().numpy().tobytes())]

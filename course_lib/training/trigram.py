@@ -8,14 +8,14 @@ many *different* places a character was seen. The three discounts are tuned on t
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 Counts = tuple[Float[Tensor, " vocab"], Float[Tensor, "vocab vocab"], Float[Tensor, "vocab vocab vocab"]]
 DISCOUNTS = tuple(step / 20 for step in range(1, 20))  # what is tried
 
 
-def count(tokens: Int[Tensor, " token"], vocab_size: int) -> Counts:
+def count(tokens: Integer[Tensor, " token"], vocab_size: int) -> Counts:
     """Of how many different tokens each came second, [c]; each pair came second and third, [b, c]; and how often each
     three came, [a, b, c].
     """
@@ -45,12 +45,12 @@ def _interpolated(counts: Tensor, shorter: Tensor, discount: float) -> Tensor:
     return torch.where(total > 0, smooth, shorter)
 
 
-def bits_per_token(table: Float[Tensor, "vocab vocab vocab"], tokens: Int[Tensor, " token"]) -> float:
+def bits_per_token(table: Float[Tensor, "vocab vocab vocab"], tokens: Integer[Tensor, " token"]) -> float:
     """The mean −log₂ P of each token from the third on."""
     return -table[_three(tokens)].log2().mean().item()
 
 
-def tuned_discounts(counts: Counts, tuning: Int[Tensor, " token"]) -> tuple[float, float, float]:
+def tuned_discounts(counts: Counts, tuning: Integer[Tensor, " held_out"]) -> tuple[float, float, float]:
     """The discounts, in steps of 0.05, that cost the fewest bits on the row `tuning`: one after the other, twice."""
     best = [0.5, 0.5, 0.5]
     for place in (2, 1, 0, 2, 1, 0):
@@ -62,5 +62,5 @@ def tuned_discounts(counts: Counts, tuning: Int[Tensor, " token"]) -> tuple[floa
     return tuple(best)
 
 
-def _three(tokens: Int[Tensor, " token"]) -> tuple[Tensor, Tensor, Tensor]:
+def _three(tokens: Integer[Tensor, " token"]) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(tokens[start : len(tokens) - 2 + start].long() for start in range(3))

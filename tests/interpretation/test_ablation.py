@@ -208,7 +208,7 @@ def test_a_step_of_generation_takes_the_prompts_mean(tiny, ids):
         ([(0, 1)], "zero", r"parts must hold Head, Attention or FeedForward, got \(0, 1\)"),
     ],
 )
-def test_bad_input_is_a_sentence(tiny, parts, by, sentence):
+def test_bad_input_is_a_sentence(tiny, parts, by, sentence, bad_input):
     model = tiny()
     before = whole(model)[0]
     with pytest.raises(ValueError, match=sentence), ablated(model, parts, by):

@@ -16,7 +16,7 @@ def test_roles_special_tokens_and_the_assistants_turn():
 
 
 @pytest.mark.parametrize("messages", [["Hello"], [{"role": "user"}], [{"role": "user", "content": 3}]])
-def test_wrong_messages_are_a_sentence(messages):
+def test_wrong_messages_are_a_sentence(messages, bad_input):
     with pytest.raises(ValueError, match="a message must be like"):
         render_chat(TEMPLATE, messages, {"bos": ""})
 

@@ -47,7 +47,7 @@ def test_the_same_seed_draws_the_same_windows_of_any_integers():
         (torch.zeros(8), 2, 4, "one row of whole numbers, got .* torch.float32"),
     ],
 )
-def test_what_cannot_be_cut(tokens, batch_size, context_length, message):
+def test_what_cannot_be_cut(tokens, batch_size, context_length, message, bad_input):
     with pytest.raises(ValueError, match=message):
         random_batch(tokens, batch_size, context_length, generator())
 
@@ -132,7 +132,7 @@ def test_a_missing_file(tmp_path):
         ([0.5], "one row of whole numbers"),
     ],
 )
-def test_what_cannot_be_saved_leaves_the_old_file(tmp_path, tokens, message):
+def test_what_cannot_be_saved_leaves_the_old_file(tmp_path, tokens, message, bad_input):
     save_tokens(tmp_path / "t.npy", [1, 2, 3], 9)
     with pytest.raises(ValueError, match=message):
         save_tokens(tmp_path / "t.npy", tokens, 9)

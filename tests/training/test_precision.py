@@ -36,7 +36,7 @@ def test_an_argument_wins(precision):
     assert choose_precision(precision, "cpu", OLD, {"COURSE_PRECISION": "float32"}) == precision
 
 
-def test_what_is_no_precision():
+def test_what_is_no_precision(bad_input):
     with pytest.raises(ValueError, match="precision must be 'auto', 'float32' or 'bfloat16', got 'float16'"):
         choose_precision("float16", "cpu", OLD, {})
     with pytest.raises(ValueError, match=r"COURSE_PRECISION must be .*, got 'half'"):

@@ -309,7 +309,7 @@ def test_saving_needs_a_place(fresh, tokens, tmp_path):
         (dict(begin_with=99), "begin_with must be a token of the text, with 10 more after it, and 99 is nowhere"),
     ],
 )
-def test_settings_that_make_no_sense(fresh, tokens, settings, message):
+def test_settings_that_make_no_sense(fresh, tokens, settings, message, bad_input):
     with pytest.raises(ValueError, match=message):
         Trainer(fresh(), tokens, steps=2, **(SMALL | settings))
 
