@@ -1,9 +1,26 @@
 """One description for every model of the family: GPT-2 and Llama differ only in these values."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Literal, get_args, get_origin
 
 from course_lib.arguments import whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """What may differ from layer to layer.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    rope_theta: float | None = None  # None: the model's
+    window: int | None = None  # how many tokens a query sees, itself included (Beltagy et al. 2020); None: all
+
+    def __post_init__(self):
+        if self.window is not None:
+            object.__setattr__(self, "window", whole("window", self.window, 1))  # frozen, but not yet made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +45,15 @@ class TransformerConfig:
 
     norm: Literal["layer_norm", "rms_norm"] = "rms_norm"
     norm_eps: float = 1e-5
-    norm_position: Literal["pre", "post"] = "pre"  # before each part reads the stream, or after its result is added
+    # "pre": before each part reads the stream. "result": before what a part gives is added (OLMo 2); "both" (Gemma 2).
+    # "post": after it is added, so the stream itself passes through every norm (Vaswani et al. 2017).
+    norm_position: Literal["pre", "result", "both", "post"] = "pre"
     positions: Literal["learned", "sinusoidal", "rope", "alibi", "none"] = "rope"
     rope_theta: float = 10_000.0
     # Which two numbers of a head turn together. Hugging Face's checkpoints pair i with i + d_head/2 ("halves");
     # GGUF files of Llama models store their rows so that 2i turns with 2i + 1 ("neighbours").
     rope_pairs: Literal["halves", "neighbours"] = "halves"
+    pattern: tuple[Layer, ...] = ()  # layers that differ, taken in turn from the first block on; (): all are alike
     feed_forward: Literal["mlp", "gated"] = "gated"
     activation: Literal["relu", "gelu", "gelu_tanh", "silu"] = "silu"
     n_experts: int = 1  # feed-forward networks in a block; more than one is a mixture of experts
@@ -52,6 +72,11 @@ class TransformerConfig:
                     object.__setattr__(self, field.name, whole(field.name, value, 1))  # frozen, but not yet made
                 except ValueError:
                     raise ValueError(f"{field.name} must be a positive whole number, got {value!r}") from None
+        # a checkpoint keeps layers as plain dicts
+        pattern = tuple(Layer(**one) if isinstance(one, dict) else one for one in self.pattern)
+        if not all(isinstance(one, Layer) for one in pattern):
+            raise ValueError(f"pattern must hold a Layer for each that differs, got {self.pattern!r}")
+        object.__setattr__(self, "pattern", pattern)
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
                 f"n_heads must be a multiple of n_kv_heads, so that every key head serves as many query heads: "
@@ -65,3 +90,9 @@ class TransformerConfig:
             raise ValueError(f"d_head must be even for RoPE, which turns pairs, got {self.d_head}")
         if self.positions == "sinusoidal" and self.d_model % 2:
             raise ValueError(f"d_model must be even for sinusoidal positions, waves in pairs, got {self.d_model}")
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """One for each block."""
+        pattern = [replace(one, rope_theta=one.rope_theta or self.rope_theta) for one in self.pattern or (Layer(),)]
+        return tuple(pattern[number % len(pattern)] for number in range(self.n_layers))

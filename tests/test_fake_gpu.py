@@ -23,7 +23,7 @@ from course_lib.interpretation.heads import attention_weights, induction_scores
 from course_lib.interpretation.lens import logit_lens, residual_stream
 from course_lib.interpretation.neurons import neuron_activations, promoted
 from course_lib.llm import LLM
-from course_lib.prediction.generation import KVCache
+from course_lib.prediction.kv_cache import KVCache
 from course_lib.prediction.speculative import prompt_lookup, speculate
 from course_lib.training.evaluation import loss
 from course_lib.transformer_block import attention, transformer

@@ -80,7 +80,17 @@ def rotate(
     paired: "halves", i with i + d_head/2, or "neighbours", 2i with 2i + 1. Both are in use; a model works with the one
     that its weights were stored for.
     """
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    return turn(x, angles.cos(), angles.sin(), pairs)
+
+
+def turn(
+    x: Float[Tensor, "*batch position d_head"],
+    cos: Float[Tensor, "*#batch position pair"],
+    sin: Float[Tensor, "*#batch position pair"],
+    pairs: Literal["halves", "neighbours"] = "halves",
+) -> Float[Tensor, "*batch position d_head"]:
+    """`rotate`, by angles whose cosines and sines are known already."""
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     if pairs == "halves":
         a, b = x.chunk(2, dim=-1)
         return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)

@@ -89,12 +89,9 @@ def _check(transformer: Transformer, part: Part) -> None:
 
 def _hook(transformer: Transformer, part: Part, replacement: Callable[[Tensor], Tensor]):
     block = transformer.blocks[part.layer]
-    if isinstance(part, FeedForward):
-        return block.feed_forward.register_forward_hook(lambda module, given, result: replacement(result))
-    if isinstance(part, Attention):
-        return block.attention.register_forward_hook(
-            lambda module, given, result: (replacement(result[0]), *result[1:])
-        )
+    if isinstance(part, FeedForward | Attention):
+        whole_part = block.feed_forward if isinstance(part, FeedForward) else block.attention
+        return whole_part.register_forward_hook(lambda module, given, result: replacement(result))
     d_head = transformer.config.d_head
     columns = slice(part.head * d_head, (part.head + 1) * d_head)
 

@@ -31,8 +31,10 @@ def attention_weights(
         f"the attention weights of {config.n_layers} × {config.n_heads} heads for ids of the shape {tuple(ids.shape)}",
         "take a shorter text, or fewer at a time",
     )
-    x, angles = entrance(transformer, ids)
-    tables = [table.cpu() for _, table in block_by_block(transformer, x, angles, weights=True)]
+    x, run = entrance(transformer, ids)
+    run.tables = tables = []
+    for _ in block_by_block(transformer, x, run):
+        tables[-1] = tables[-1].cpu()
     return torch.stack(tables).view(config.n_layers, *ids.shape[:-1], config.n_heads, length, length)
 
 

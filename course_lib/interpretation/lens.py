@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from course_lib.transformer_block.forward_pass import Pass
 from course_lib.transformer_block.transformer import Transformer
 
 LARGEST = 2**30  # bytes that one result may take: 1 GiB
@@ -25,8 +26,8 @@ def residual_stream(
     Raises:
         ValueError: ids is empty, too long for the model's context, or holds an id that the model does not know.
     """
-    x, angles = entrance(transformer, ids)
-    depths = torch.stack([x.cpu(), *(x.cpu() for x, _ in block_by_block(transformer, x, angles))])
+    x, run = entrance(transformer, ids)
+    depths = torch.stack([x.cpu(), *(x.cpu() for x in block_by_block(transformer, x, run))])
     return depths.view(len(depths), *ids.shape, -1)
 
 
@@ -54,21 +55,18 @@ def logit_lens(transformer: Transformer, stream: Float[Tensor, "*depth d_model"]
 
 
 def block_by_block(
-    transformer: Transformer,
-    x: Float[Tensor, "batch position d_model"],
-    angles: Float[Tensor, "position pair"] | None,
-    weights: bool = False,
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """What leaves each block, and its attention weights if they are asked for, one block at a time."""
+    transformer: Transformer, x: Float[Tensor, "batch position d_model"], run: Pass
+) -> Iterator[Float[Tensor, "batch position d_model"]]:
+    """What leaves each block, one block at a time."""
     for block in transformer.blocks:
-        x, table = block(x, angles, weights=weights)
-        yield x, table
+        x = block(x, run)
+        yield x
 
 
 def entrance(
     transformer: Transformer, ids: Int[Tensor, "*batch position"]
-) -> tuple[Float[Tensor, "row position d_model"], Float[Tensor, "position pair"] | None]:
-    """What the first block is given: the vectors of the ids, on the model's device, and RoPE's angles if it has any.
+) -> tuple[Float[Tensor, "row position d_model"], Pass]:
+    """What the first block is given: the input embedding of the ids, on the model's device, and a pass over them.
 
     Raises:
         ValueError: ids is empty, too long for the model's context, or holds an id that the model does not know.
@@ -83,7 +81,8 @@ def entrance(
         )
     length = ids.shape[-1]
     rows = ids.reshape(-1, length).to(transformer.device)
-    return transformer.embed(rows), transformer.angles(0, length)
+    run = transformer.begin(length)
+    return transformer.embed(rows, run), run
 
 
 def refuse_larger(size: int, what: str, advice: str) -> None:

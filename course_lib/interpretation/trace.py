@@ -85,11 +85,12 @@ def trace(model: Transformer, tokenizer: Tokenizer, prompt: str) -> Trace:
             f"({config.n_layers} × {config.n_heads} × tokens²) and takes at most {LIMIT} tokens"
         )
     embeddings = run("ids → embeddings", 1, lambda: model.embed(ids))
-    angles = run("positions", 1, lambda: model.angles(0, ids.shape[1]))
+    run("positions", 1, lambda: model.angles(0, ids.shape[1]))
 
     def blocks() -> tuple[Tensor, Tensor]:
-        stream, attention = zip(*block_by_block(model, embeddings, angles, weights=True), strict=True)
-        return torch.cat((embeddings, *stream)), torch.cat(attention)
+        forward_pass = model.begin(ids.shape[1], tables=[])
+        stream = list(block_by_block(model, embeddings, forward_pass))
+        return torch.cat((embeddings, *stream)), torch.cat(forward_pass.tables)
 
     residual_stream, attention = run(f"{config.n_layers} blocks", 2, blocks)
     logits = run("logits", 3, lambda: model.unembed(model.final_norm(residual_stream[-1, -1])))

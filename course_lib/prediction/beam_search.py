@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from course_lib.arguments import Whole, whole
-from course_lib.prediction.generation import KVCache, final_length
+from course_lib.prediction.generation import final_length
+from course_lib.prediction.kv_cache import KVCache
 from course_lib.prediction.logits import log_softmax
 from course_lib.transformer_block.transformer import Transformer
 

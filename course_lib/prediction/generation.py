@@ -12,59 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib.arguments import SEEDS, Whole, whole
-from course_lib.config import TransformerConfig
 from course_lib.input_processing.batching import pad
 from course_lib.prediction import sampling
+from course_lib.prediction.kv_cache import KVCache
 from course_lib.transformer_block.transformer import Transformer
-
-
-class KVCache:
-    """The keys and values of every position so far, in memory taken once: 2 · layers · kv_heads · d_head numbers each.
-
-    Appending counts once per layer; `length` grows when the last layer has appended.
-    """
-
-    def __init__(self, config: TransformerConfig, max_length: int, batch: int = 1, device=None, dtype=torch.float32):
-        shape = (config.n_layers, batch, config.n_kv_heads, max_length, config.d_head)
-        self.keys = torch.empty(shape, device=device, dtype=dtype)
-        self.values = torch.empty(shape, device=device, dtype=dtype)
-        self.length = 0  # positions kept so far
-
-    def append(
-        self,
-        layer: int,
-        keys: Float[Tensor, "batch kv_heads new d_head"],
-        values: Float[Tensor, "batch kv_heads new d_head"],
-    ) -> tuple[Float[Tensor, "batch kv_heads key d_head"], Float[Tensor, "batch kv_heads key d_head"]]:
-        """Keep one layer's new keys and values; return all of that layer's so far.
-
-        Raises:
-            ValueError: there is no room left.
-        """
-        n_layers, _, _, room, _ = self.keys.shape
-        end = self.length + keys.shape[2]
-        if end > room:
-            raise ValueError(f"the KV cache holds {room} positions, and position {end} was asked for")
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        if layer == n_layers - 1:
-            self.length = end
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
-
-    def rewind(self, length: int) -> None:
-        """Forget the positions from `length` on: the next ones are written over them.
-
-        Raises:
-            ValueError: there are not that many positions.
-        """
-        if not 0 <= length <= self.length:
-            raise ValueError(f"length must be from 0 to {self.length}, the positions that are kept, got {length}")
-        self.length = length
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Keep these rows of the batch, in this order, and forget the others."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
-
 
 Adjust = Callable[[Float[Tensor, " vocab"], Sequence[int]], Float[Tensor, " vocab"]]
 Chooser = Callable[[Float[Tensor, " vocab"], Sequence[int]], int]
@@ -253,15 +204,11 @@ def generate_batch(
     new = pad(prompts, pad_id=0, side="left")[0].to(weight.device)
     padding = [new.shape[1] - len(prompt) for prompt in prompts]  # of each row
     room = max(new.shape[1] + length - len(prompt) for length, prompt in zip(lengths, prompts, strict=True))
-    cache = KVCache(transformer.config, room, len(prompts), weight.device, weight.dtype)
+    cache = KVCache(transformer.config, room, len(prompts), weight.device, weight.dtype, padding)
     rows = list(range(len(prompts))) if max_new_tokens > 0 else []  # those that are still going on
     while rows:
-        # made on the CPU, where a look at them is not a wait for a GPU
-        places, first = torch.arange(cache.length + new.shape[1]), torch.tensor(padding)[:, None]  # (key,), (row, 1)
-        mask = (places >= first)[:, None].to(weight.device) if any(padding) else None  # (row, 1, key)
-        positions = (places[cache.length :] - first).clamp(min=0)  # padding has none, and any will do
         with torch.no_grad():
-            hidden = transformer.hidden_states(new, cache, mask, positions)
+            hidden = transformer.hidden_states(new, cache)
             logits = transformer.unembed(hidden[:, -1])  # (row, vocab)
         ids = choose_each([choosers[row] for row in rows], logits, [texts[row] for row in rows])
         going = []
@@ -271,7 +218,7 @@ def generate_batch(
                 if not ended(row, chosen) and len(texts[row]) < lengths[row]:
                     going.append(place)
         if len(going) < len(rows):
-            rows, padding = [rows[place] for place in going], [padding[place] for place in going]
+            rows = [rows[place] for place in going]
             cache.keep(going)
         new = torch.tensor([[texts[row][-1]] for row in rows], device=weight.device)
     return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]

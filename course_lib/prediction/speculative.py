@@ -18,7 +18,8 @@ from torch import Tensor
 
 from course_lib.arguments import Whole, whole
 from course_lib.prediction import sampling
-from course_lib.prediction.generation import Adjust, KVCache, adjuster, check_numbers, final_length, new_generator
+from course_lib.prediction.generation import Adjust, adjuster, check_numbers, final_length, new_generator
+from course_lib.prediction.kv_cache import KVCache
 from course_lib.prediction.logits import softmax
 from course_lib.transformer_block.transformer import Transformer
 

@@ -4,7 +4,6 @@ Source: Vaswani et al. 2017, section 3.2; grouped-query attention: Ainslie et al
 """
 
 import math
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +11,21 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from course_lib.config import TransformerConfig
-from course_lib.input_processing.positions import position_scheme, rotate
+from course_lib.input_processing.positions import position_scheme, turn
+from course_lib.transformer_block.forward_pass import Pass
 from course_lib.transformer_block.linear import Linear
 
 
-def causal_mask(n_query: int, n_key: int | None = None, device=None) -> Bool[Tensor, "query key"]:
-    """True where a query may look at a key: at itself and the past.
+def causal_mask(
+    n_query: int, n_key: int | None = None, device=None, window: int | None = None
+) -> Bool[Tensor, "query key"]:
+    """True where a query may look at a key: at itself and the past, or of these at the last `window` alone.
 
     With more keys than queries the queries are the *last* ones: the keys before them came out of a cache.
     """
     n_key = n_query if n_key is None else n_key
-    return torch.ones(n_query, n_key, dtype=torch.bool, device=device).tril(diagonal=n_key - n_query)
+    allowed = torch.ones(n_query, n_key, dtype=torch.bool, device=device).tril(diagonal=n_key - n_query)
+    return allowed if window is None else allowed.triu(diagonal=n_key - n_query - window + 1)
 
 
 def repeat_kv(x: Float[Tensor, "batch kv_heads key d_head"], n_heads: int) -> Float[Tensor, "batch heads key d_head"]:
@@ -54,53 +57,37 @@ def scaled_dot_product_attention(
     return weights @ value, weights
 
 
-@runtime_checkable
-class Cache(Protocol):
-    """What attention asks of a KV cache: keep these new keys and values, hand back all there are."""
-
-    length: int  # positions kept so far
-
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]: ...
-
-
 class MultiHeadAttention(nn.Module):
     """Several attentions side by side, each on its own slice of d_head numbers; their results are mixed by `output`."""
 
-    def __init__(self, config: TransformerConfig, layer: int):
+    def __init__(self, config: TransformerConfig, number: int):
         super().__init__()
-        self.layer, self.n_heads, self.n_kv_heads = layer, config.n_heads, config.n_kv_heads
-        self.d_head, self.rope_pairs = config.d_head, config.rope_pairs
+        layer = config.layers[number]
+        self.number, self.window, self.rope_theta = number, layer.window, layer.rope_theta
+        self.n_heads, self.n_kv_heads, self.d_head = config.n_heads, config.n_kv_heads, config.d_head
+        self.turns, self.rope_pairs = config.positions == "rope", config.rope_pairs
         self.query = Linear(config.d_model, config.n_heads * config.d_head, config.bias)
         self.key = Linear(config.d_model, config.n_kv_heads * config.d_head, config.bias)
         self.value = Linear(config.d_model, config.n_kv_heads * config.d_head, config.bias)
         self.output = Linear(config.n_heads * config.d_head, config.d_model, config.bias)
         self.alibi = position_scheme(config) if config.positions == "alibi" else None
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch position d_model"],
-        angles: Float[Tensor, "*#row position pair"] | None = None,
-        cache: Cache | None = None,
-        weights: bool = False,
-        mask: Bool[Tensor, "batch #query key"] | None = None,
-    ) -> tuple[Float[Tensor, "batch position d_model"], Float[Tensor, "batch heads query key"] | None]:
-        """The mixed result, and the attention weights if they are asked for (the fused operation never forms them).
-
-        `angles` are RoPE's, None for a model without it: (position, pair), or (batch, 1, position, pair) where each
-        row has positions of its own. With a `cache`, x holds only the positions that are new, and the mask's last
-        dimension is the keys kept so far followed by the new ones.
-        """
+    def forward(self, x: Float[Tensor, "batch position d_model"], run: Pass) -> Float[Tensor, "batch position d_model"]:
+        """What each token gathers. With a cache in `run`, x holds only the positions that are new."""
         query = self._split(self.query(x), self.n_heads)
         key = self._split(self.key(x), self.n_kv_heads)
         value = self._split(self.value(x), self.n_kv_heads)
-        if angles is not None:
-            query, key = rotate(query, angles, self.rope_pairs), rotate(key, angles, self.rope_pairs)
-        if cache is not None:
-            key, value = cache.append(self.layer, key, value)
+        if self.turns:
+            rotation = run.rotation(self.rope_theta, self.d_head)
+            query, key = turn(query, *rotation, self.rope_pairs), turn(key, *rotation, self.rope_pairs)
+        if run.cache is not None:
+            key, value = run.cache.append(self.number, key, value)
 
         bias = self.alibi.bias(query.shape[2], key.shape[2], x.device) if self.alibi else None
-        mixed, table = attend(query, key, value, weights, bias, mask)
-        return self.output(mixed.transpose(1, 2).flatten(2)), table
+        mixed, table = attend(query, key, value, run.tables is not None, bias, run.mask, self.window)
+        if run.tables is not None:
+            run.tables.append(table)
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor, n_heads: int) -> Tensor:  # (batch, position, n·d_head) → (batch, n, position, d_head)
         return x.unflatten(-1, (n_heads, self.d_head)).transpose(1, 2)
@@ -113,12 +100,14 @@ def attend(
     weights: bool = False,
     bias: Float[Tensor, "heads query key"] | None = None,
     mask: Bool[Tensor, "..."] | None = None,
+    window: int | None = None,
 ) -> tuple[Float[Tensor, "batch heads query d_head"], Float[Tensor, "batch heads query key"] | None]:
     """Causal attention: from scratch where the weights are wanted, else by PyTorch's fused operation.
 
     `bias` is added to the scores (ALiBi's, for one). `mask` (batch, query or 1, key) is True where looking is allowed,
-    on top of the causal mask: `real[:, None, :]` for padding, `same_document(…)` for packing. A query that may look
-    at nothing takes nothing: 0, and so is its gradient.
+    on top of the causal mask: `real[:, None, :]` for padding, `same_document(…)` for packing. With a `window` a query
+    sees no more than the last so many keys, its own included. A query that may look at nothing takes nothing: 0, and
+    so is its gradient.
     This is the one place where the way to compute attention is chosen.
 
     Raises:
@@ -127,16 +116,17 @@ def attend(
     (batch, n_heads, n_query, _), n_key = query.shape, key.shape[2]
     if mask is not None:
         mask = _over_heads(mask, batch, n_query, n_key)
+    window = window if window is not None and window < n_key else None  # it leaves nothing out
     if weights:
-        causal = causal_mask(n_query, n_key, query.device)
+        causal = causal_mask(n_query, n_key, query.device, window)
         allowed = causal if mask is None else causal & mask
         return scaled_dot_product_attention(query, repeat_kv(key, n_heads), repeat_kv(value, n_heads), allowed, bias)
     # The fused operation's own is_causal counts from the first key: right only when no key came out of a cache.
-    by_itself = n_query == n_key > 1 and bias is None and mask is None
+    by_itself = n_query == n_key > 1 and bias is None and mask is None and window is None
     if by_itself and query.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled():
         return _trained_in_half(query, repeat_kv(key, n_heads), repeat_kv(value, n_heads)), None
-    if not by_itself and n_query > 1:  # one query, the last, may look at every key
-        causal = causal_mask(n_query, n_key, query.device)
+    if not by_itself and (n_query > 1 or window is not None):  # one query, the last, may look at every key
+        causal = causal_mask(n_query, n_key, query.device, window)
         mask = causal if mask is None else causal & mask
     if bias is not None:  # one tensor says both: what is added, and −∞ where the mask is closed
         mask = bias.to(query.dtype) if mask is None else torch.where(mask, bias.to(query.dtype), -torch.inf)

@@ -16,7 +16,7 @@ from course_lib.input_processing.positions import (
     rotation_angles,
     sinusoids,
 )
-from course_lib.prediction.generation import KVCache
+from course_lib.prediction.kv_cache import KVCache
 
 SCHEMES = ["learned", "sinusoidal", "rope", "alibi", "none"]
 
@@ -167,9 +167,10 @@ def test_a_block_with_weights_says_the_same_as_without(tiny, scheme):
     """What a trace does: block after block, each with its table of weights."""
     model = tiny(positions=scheme)
     ids = torch.randint(50, (1, 9), generator=torch.Generator().manual_seed(0))
-    x, angles = model.embed(ids), model.angles(0, 9)
+    x, run = model.embed(ids), model.begin(9, tables=[])
     for block in model.blocks:
-        x, _ = block(x, angles, weights=True)
+        x = block(x, run)
+    assert len(run.tables) == len(model.blocks)
     torch.testing.assert_close(model.final_norm(x), model.hidden_states(ids), atol=1e-4, rtol=1e-4)
 
 
@@ -185,14 +186,14 @@ def test_what_follows_depends_on_order_but_for_none(tiny, scheme):
 
 @pytest.mark.parametrize("scheme", ["rope", "alibi", "none"])
 def test_what_is_relative_does_not_see_a_shift(tiny, scheme):
-    """The same tokens ten places on, in a cache whose first ten places say nothing: here, moved angles."""
+    """The same tokens ten places on, in a cache whose first ten places say nothing: here, moved positions."""
     model = tiny(positions=scheme)
     ids = torch.randint(50, (1, 6), generator=torch.Generator().manual_seed(0))
 
     def stream(start):
-        x = model.embed(ids)
+        x, run = model.embed(ids), model.begin(6, positions=torch.arange(start, start + 6))
         for block in model.blocks:
-            x, _ = block(x, model.angles(start, start + 6))
+            x = block(x, run)
         return x
 
     with torch.no_grad():

@@ -6,7 +6,8 @@ from torch import nn
 
 from course_lib.interpretation.ablation import Attention, FeedForward, Head, ablated
 from course_lib.interpretation.heads import attention_weights, repeated_random_ids
-from course_lib.prediction.generation import KVCache, chooser, generate_ids
+from course_lib.prediction.generation import chooser, generate_ids
+from course_lib.prediction.kv_cache import KVCache
 
 
 def by_hand(model, part):
@@ -67,13 +68,12 @@ def test_all_heads_are_the_attention_but_for_the_output_bias(model, ids):
 class Says(nn.Module):
     """A part that says the same thing everywhere."""
 
-    def __init__(self, vector, table=False):
+    def __init__(self, vector):
         super().__init__()
-        self.vector, self.table = vector, table
+        self.vector = vector
 
     def forward(self, x, *rest):
-        said = self.vector.expand(*x.shape[:-1], -1)
-        return (said, None) if self.table else said
+        return self.vector.expand(*x.shape[:-1], -1)
 
 
 def made(module, run, before=False):
@@ -85,14 +85,14 @@ def made(module, run, before=False):
         handle = module.register_forward_hook(lambda module, given, result: seen.append(result))
     run()
     handle.remove()
-    return seen[-1][0] if isinstance(seen[-1], tuple) else seen[-1]
+    return seen[-1]
 
 
 @torch.no_grad()
 def test_a_part_at_its_mean_says_the_same_everywhere(model, ids):
     other = copy.deepcopy(model)
     block = other.blocks[1]
-    block.attention = Says(made(block.attention, lambda: other(ids)).mean((0, 1)), table=True)
+    block.attention = Says(made(block.attention, lambda: other(ids)).mean((0, 1)))
     with ablated(model, Attention(1), "mean"):
         torch.testing.assert_close(model(ids), other(ids), atol=1e-4, rtol=1e-4)
 
@@ -182,7 +182,7 @@ def test_a_step_of_generation_takes_the_prompts_mean(tiny, ids):
     model, prompt, step = tiny(), ids[:1, :8], ids[:1, 8:]
     other = copy.deepcopy(model)
     block = other.blocks[1]
-    block.attention = Says(made(block.attention, lambda: other(prompt)).mean((0, 1)), table=True)
+    block.attention = Says(made(block.attention, lambda: other(prompt)).mean((0, 1)))
     cache = KVCache(model.config, 9)
     with ablated(model, Attention(1), "mean"):
         model(prompt, cache)

@@ -19,12 +19,12 @@ def test_weights_are_what_the_attention_used(model, ids):
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 6, 9))
     assert (weights.triu(1) == 0).all()
     with torch.no_grad():
-        x, angles = model.embed(ids[:1]), model.angles(0, 9)
+        x, run = model.embed(ids[:1]), model.begin(9, tables=[])
         for layer, block in enumerate(model.blocks):
             before = block.attention_norm(x) if model.config.norm_position == "pre" else x
-            _, expected = block.attention(before, angles, weights=True)
-            torch.testing.assert_close(weights[layer], expected[0], atol=1e-6, rtol=1e-5)
-            x, _ = block(x, angles)
+            block.attention(before, run)
+            torch.testing.assert_close(weights[layer], run.tables[-1][0], atol=1e-6, rtol=1e-5)
+            x = block(x, run)
 
 
 def test_several_texts_at_once(model, ids):

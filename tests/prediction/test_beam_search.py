@@ -36,6 +36,7 @@ class Told(Transformer):
 
     def hidden_states(self, ids, cache):
         seen, _ = cache.append(0, ids[:, None, :, None].float(), ids[:, None, :, None].float())
+        cache.grow(ids.shape[1])
         rows = [self.next_probabilities(tuple(row)) for row in seen[:, 0, :, 0].int().tolist()]
         return torch.tensor(rows)[:, None]
 

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from course_lib.input_processing.batching import pad
-from course_lib.prediction.generation import KVCache, choose_each, chooser, generate_batch, generate_ids, stop_at
+from course_lib.prediction.generation import choose_each, chooser, generate_batch, generate_ids, stop_at
+from course_lib.prediction.kv_cache import KVCache
 
 GREEDY = chooser(temperature=0)
 SCHEMES = ["rope", "alibi", "none", "learned", "sinusoidal"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.batching import document_numbers, pack, pad, same_document
 from course_lib.input_processing.positions import rotate, rotation_angles
-from course_lib.prediction.generation import KVCache
+from course_lib.prediction.kv_cache import KVCache
 from course_lib.transformer_block.attention import (
     MultiHeadAttention,
     attend,
@@ -17,6 +17,7 @@ from course_lib.transformer_block.attention import (
     repeat_kv,
     scaled_dot_product_attention,
 )
+from course_lib.transformer_block.forward_pass import Pass
 
 sizes = st.integers(1, 7)
 seeds = st.integers(0, 2**31)
@@ -253,10 +254,9 @@ def test_the_module_is_projections_rotation_and_a_loop_over_heads(n_kv_heads, ma
         q, k = rotate(q, angles, "neighbours"), rotate(k, angles, "neighbours")
         gathered.append(F.scaled_dot_product_attention(q, k, v, allowed))
     right = F.linear(torch.cat(gathered, dim=-1), attention.output.weight, attention.output.bias)
-    for weights in (False, True):
-        ours, table = attention(x, angles, weights=weights, mask=mask)
-        close(ours, right)
-        assert (table is not None) == weights
+    for tables in (None, []):
+        close(attention(x, Pass(torch.arange(5), mask=mask, tables=tables)), right)
+        assert tables is None or len(tables) == 1
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -269,22 +269,19 @@ def test_prefill_in_chunks_after_cached_keys_has_the_right_mask(positions, maske
     config, attention = multi_head(4, 2, positions=positions)
     source = torch.Generator().manual_seed(4)
     x = normal(source, 2, 9, 12)
-    angles = rotation_angles(torch.arange(9), 4) if positions == "rope" else None
     real = torch.tensor([[False] * 2 + [True] * 7, [True] * 9])  # the first row is padded on the left
     mask = real[:, None] if masked else None
-    whole, table = attention(x, angles, weights=True, mask=mask)
+    tables = []
+    whole, [table] = attention(x, Pass(torch.arange(9), mask=mask, tables=tables)), tables
     for traced in (False, True):
         cache = KVCache(config, 9, batch=2)
         for start, end in ((0, 3), (3, 4), (4, 9)):
-            part, rows = attention(
-                x[:, start:end],
-                None if angles is None else angles[start:end],
-                cache,
-                traced,
-                None if mask is None else mask[..., :end],
-            )
-            close(part, whole[:, start:end])
+            seen = None if mask is None else mask[..., :end]
+            run = Pass(cache.positions(end - start), cache, seen, [] if traced else None)
+            close(attention(x[:, start:end], run), whole[:, start:end])
+            cache.grow(end - start)
             if traced:
+                [rows] = run.tables
                 close(rows, table[:, :, start:end, :end])
                 assert (rows[..., 0, start + 1 :] == 0).all() and rows.shape[-2:] == (end - start, end)
 

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from course_lib.config import TransformerConfig
-from course_lib.prediction.generation import KVCache
+from course_lib.prediction.kv_cache import KVCache
 from course_lib.transformer_block.block import Block
+from course_lib.transformer_block.forward_pass import Pass
+from course_lib.transformer_block.normalization import rms_norm
 
 D_MODEL, HEADS, D_FF = 24, 3, 40
 
@@ -52,7 +54,7 @@ def test_block_and_its_gradients_equal_torch(norm_position, activation):
     x = torch.randn(2, 7, D_MODEL, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     mine, reference = x.clone().requires_grad_(), x.clone().requires_grad_()
     future = nn.Transformer.generate_square_subsequent_mask(7, dtype=torch.float64)
-    result, expected = ours(mine)[0], theirs(reference, src_mask=future, is_causal=True)
+    result, expected = ours(mine, Pass(torch.arange(7))), theirs(reference, src_mask=future, is_causal=True)
     torch.testing.assert_close(result, expected, atol=1e-9, rtol=1e-9)
 
     upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
@@ -72,7 +74,7 @@ def test_pre_and_post_are_not_the_same(norm_position):
     _, other = both("post" if norm_position == "pre" else "pre", "gelu")
     x = torch.randn(1, 5, D_MODEL, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     future = nn.Transformer.generate_square_subsequent_mask(5, dtype=torch.float64)
-    assert (ours(x)[0] - other(x, src_mask=future, is_causal=True)).abs().max() > 0.5
+    assert (ours(x, Pass(torch.arange(5))) - other(x, src_mask=future, is_causal=True)).abs().max() > 0.5
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -81,9 +83,9 @@ def test_a_post_norm_transformer_has_no_final_norm(tiny, family):
     model, pre = tiny(family, norm_position="post"), tiny(family)
     ids = torch.randint(50, (1, 10), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        x, angles = model.embed(ids), model.angles(0, 10)
+        x, run = model.embed(ids), model.begin(10)
         for block in model.blocks:
-            x, _ = block(x, angles)
+            x = block(x, run)
         torch.testing.assert_close(model.final_norm(x), x)
         torch.testing.assert_close(model.hidden_states(ids), x, atol=1e-5, rtol=1e-5)
     missing = set(pre.state_dict()) - set(model.state_dict())
@@ -99,3 +101,22 @@ def test_a_cache_changes_nothing_in_either_wiring(tiny, norm_position):
         cache = KVCache(model.config, max_length=12)
         pieces = [model(part, cache) for part in ids.split([5, 4, 1, 1, 1], dim=1)]
         torch.testing.assert_close(torch.cat(pieces, dim=1), model(ids), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm_position, before, on_result", [("pre", 1, 0), ("both", 1, 1), ("result", 0, 1)])
+def test_where_norms_stand(tiny, norm_position, before, on_result):
+    """Gemma 2 has both; OLMo 2 those on the results alone."""
+    model = tiny(norm_position=norm_position, n_layers=1)
+    [block] = model.blocks
+    for name, parameter in block.named_parameters():
+        if "norm" in name:
+            torch.nn.init.uniform_(parameter, 0.5, 2.0)
+    x, run = torch.randn(2, 7, 24, generator=torch.Generator().manual_seed(6)), model.begin(7)
+    expected = x
+    for part, name in ((lambda rows: block.attention(rows, run), "attention"), (block.feed_forward, "feed_forward")):
+        read, result = getattr(block, f"{name}_norm"), getattr(block, f"{name}_result_norm")
+        assert [len(list(one.parameters())) for one in (read, result)] == [before, on_result]
+        told = part(rms_norm(expected, read.weight, 1e-5) if before else expected)
+        expected = expected + (rms_norm(told, result.weight, 1e-5) if on_result else told)
+    torch.testing.assert_close(block(x, run), expected)
+    assert "final_norm.weight" in model.state_dict()

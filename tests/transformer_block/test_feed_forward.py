@@ -296,7 +296,7 @@ def test_a_transformer_of_experts_trains():
 
 def test_a_mixture_with_a_cache_equals_one_pass(tiny):
     """One token at a time, each to its own experts."""
-    from course_lib.prediction.generation import KVCache
+    from course_lib.prediction.kv_cache import KVCache
 
     transformer = tiny(n_experts=4, n_active_experts=2)
     ids = torch.tensor([[1, 7, 3, 9, 2]])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from course_lib.interpretation.ablation import FeedForward, Head, ablated
 from course_lib.interpretation.heads import attention_weights
 from course_lib.interpretation.lens import logit_lens, residual_stream
-from course_lib.prediction.generation import KVCache
+from course_lib.prediction.kv_cache import KVCache
 from course_lib.training.evaluation import loss
 from course_lib.transformer_block.transformer import Transformer
 
@@ -47,8 +47,9 @@ def weights(model):
 
 def padded_weights(model):
     """And what attention from scratch hands on."""
-    x, table = model.blocks[0](model.embed(IDS), model.angles(0, 9), weights=True, mask=REAL[:, None])
-    return torch.cat((x[REAL].flatten(), table.flatten()))
+    run = model.begin(9, mask=REAL[:, None], tables=[])
+    x = model.blocks[0](model.embed(IDS), run)
+    return torch.cat((x[REAL].flatten(), run.tables[0].flatten()))
 
 
 def lens(model):

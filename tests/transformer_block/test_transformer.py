@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from course_lib.config import TransformerConfig
-from course_lib.prediction.generation import KVCache
+from course_lib.prediction.kv_cache import KVCache
 
 FAMILIES = [
     dict(family="gpt2"),

@@ -266,9 +266,9 @@ def smollm2():
     with torch.no_grad():
         for text in TEXTS:
             x = transformer.embed(torch.tensor([encode(text)]))
-            stream, angles = [x], transformer.angles(0, x.shape[1])
+            stream, run = [x], transformer.begin(x.shape[1])
             for part in transformer.blocks:
-                stream.append(part(stream[-1], angles)[0])
+                stream.append(part(stream[-1], run))
             streams.append(stream)
     settings = dict(n_heads=config.n_heads, n_kv_heads=config.n_kv_heads, theta=config.rope_theta, eps=config.norm_eps)
     return file, settings, streams

@@ -4,11 +4,11 @@ import torch
 
 from course_lib.classroom import guard
 from course_lib.classroom.exercise import NotDone, Wrong
-from course_lib.input_processing.positions import rotation_angles
 from course_lib.lessons.homework_4.chat import END, START, smollm2_tokens
 from course_lib.lessons.homework_4.file import file, smollm2, tokenizer
 from course_lib.lessons.homework_4.model import settings_of_smollm2
 from course_lib.lessons.lesson_14 import exercises as lesson_14
+from course_lib.transformer_block.forward_pass import Pass
 
 SPOILT_LAYER = 11
 
@@ -20,15 +20,15 @@ def spoilt_and_right(text):
     """
     network = smollm2()
     ids = torch.tensor([tokenizer().encode(text)])
-    angles = network.angles(0, ids.shape[1])
-    wrong_base = rotation_angles(torch.arange(ids.shape[1]), network.config.d_head, 10_000.0)
+    run = network.begin(ids.shape[1])
+    theta, d_head = network.config.rope_theta, network.config.d_head
+    wrong_base = Pass(run.positions, rotations={theta: run.rotation(10_000.0, d_head)})
 
     def readings(spoilt):
         x = network.embed(ids)
         yield "look-up", x[0]
         for i, part in enumerate(network.blocks):
-            turn_by = wrong_base if spoilt and i == SPOILT_LAYER else angles
-            x = x + part.attention(part.attention_norm(x), turn_by)[0]
+            x = x + part.attention(part.attention_norm(x), wrong_base if spoilt and i == SPOILT_LAYER else run)
             yield f"layer {i}, attention", x[0]
             x = x + part.feed_forward(part.feed_forward_norm(x))
             yield f"layer {i}, feed-forward", x[0]

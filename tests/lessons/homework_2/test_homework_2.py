@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from course_lib.config import TransformerConfig
-from course_lib.input_processing.positions import rotation_angles
 from course_lib.interpretation.heads import induction_scores
 from course_lib.lessons.homework_2.attention import grouped_attention
 from course_lib.lessons.homework_2.counting import count_by_shape
@@ -26,6 +25,7 @@ from course_lib.pretrained.names import GGUF, translate
 from course_lib.pretrained.zoo import ZOO
 from course_lib.transformer_block.attention import causal_mask
 from course_lib.transformer_block.block import Block
+from course_lib.transformer_block.forward_pass import Pass
 
 
 def test_a_made_up_layer_is_the_librarys_block():
@@ -40,9 +40,9 @@ def test_a_made_up_layer_is_the_librarys_block():
     block = Block(config, 0)
     ours = {translate(f"blocks.3.{name}", GGUF): name for name in block.state_dict()}
     block.load_state_dict({ours[name]: tensor for name, tensor in tensors.items()})
-    x, angles = vectors(random, 2, 6, 16), rotation_angles(torch.arange(6), 4, 50.0)
+    x, run = vectors(random, 2, 6, 16), Pass(torch.arange(6))
     with torch.no_grad():
-        after = block(x, angles)[0]
+        after = block(x, run)
         torch.testing.assert_close(run_layer(x, tensors, 3, settings), after)
 
         weights = {one: tensors[f"blk.3.{theirs}.weight"] for one, theirs in STORED.items()}
@@ -52,7 +52,7 @@ def test_a_made_up_layer_is_the_librarys_block():
         rows = block.attention_norm(x)
         qkv = torch.cat([weights[one] for one in ("query", "key", "value")])
         gathered = grouped_attention(rows, qkv, weights["output"], 4, 2, turn)
-        torch.testing.assert_close(gathered, block.attention(rows, angles)[0])
+        torch.testing.assert_close(gathered, block.attention(rows, run))
         half = [weights[one] for one in ("gate", "up", "down")]
         torch.testing.assert_close(feed_forward_half(x + gathered, weights["feed_forward_norm"], 1e-5, *half), after)
 

@@ -88,7 +88,7 @@ def test_mirostat_keeps_the_surprise_at_its_target():
 
 def test_a_cache_is_the_librarys():
     """The oracle on the library's own Transformer, taken apart: its logits, and the keys and values of its KV cache."""
-    from course_lib.prediction.generation import KVCache
+    from course_lib.prediction.kv_cache import KVCache
     from course_lib.transformer_block.attention import repeat_kv
     from course_lib.transformer_block.transformer import Transformer
 
