@@ -26,7 +26,7 @@ from course_lib.llm import LLM
 from course_lib.prediction.kv_cache import KVCache
 from course_lib.prediction.speculative import prompt_lookup, speculate
 from course_lib.training.evaluation import loss
-from course_lib.transformer_block import attention, transformer
+from course_lib.transformer_block import attention, forward_pass, transformer
 from course_lib.transformer_block.transformer import Transformer
 
 pytestmark = pytest.mark.skipif(
@@ -155,7 +155,7 @@ def test_what_is_measured_keeps_to_the_device(gpu, settings):
     ("place", "name", "settings"),
     [
         (attention, "causal_mask", {}),
-        (positions, "rotation_angles", {}),
+        (forward_pass, "rotation_angles", {}),
         (positions, "sinusoids", dict(positions="sinusoidal")),
         (positions, "alibi_bias", dict(positions="alibi")),
         (transformer, "embed", {}),
@@ -170,8 +170,8 @@ def test_a_tensor_left_on_the_cpu_is_noticed(gpu, monkeypatch, place, name, sett
         attention_weights(transformer, ids(6))
 
 
-def test_a_cache_or_a_mask_left_on_the_cpu_is_noticed(gpu):
+def test_a_cache_left_on_the_cpu_is_noticed_and_a_mask_is_moved(gpu):
     transformer = model()
-    for left in (dict(cache=KVCache(transformer.config, 9, 2)), dict(mask=torch.ones(2, 1, 6, dtype=torch.bool))):
-        with pytest.raises(RuntimeError, match="same device"):
-            transformer(ids(2, 6), **left)
+    with pytest.raises(RuntimeError, match="same device"):
+        transformer(ids(2, 6), cache=KVCache(transformer.config, 9, 2))
+    assert transformer(ids(2, 6), mask=torch.ones(2, 1, 6, dtype=torch.bool)).device.type == "cuda"
