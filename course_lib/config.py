@@ -1,7 +1,6 @@
 """One description for every model of the family: GPT-2 and Llama differ only in these values."""
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Literal, get_args, get_origin
 
 from course_lib.arguments import whole
@@ -91,7 +90,7 @@ class TransformerConfig:
         if self.positions == "sinusoidal" and self.d_model % 2:
             raise ValueError(f"d_model must be even for sinusoidal positions, waves in pairs, got {self.d_model}")
 
-    @cached_property
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """One for each block."""
         pattern = [replace(one, rope_theta=one.rope_theta or self.rope_theta) for one in self.pattern or (Layer(),)]

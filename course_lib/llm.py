@@ -125,34 +125,21 @@ class LLM:
         Raises:
             ValueError: the prompt is empty or too long for the context, or a setting is out of its range.
         """
-        return "".join(
-            self.stream(
-                prompt, max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, stop=stop, seed=seed
-            )
-        )
+        settings = dict(top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty)
+        return "".join(self.stream(prompt, max_new_tokens, temperature, stop=stop, seed=seed, **settings))
 
     def stream(
         self,
         prompt: str,
         max_new_tokens: int = 64,
         temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        repetition_penalty: float = 1.0,
+        *,
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
+        **settings,
     ) -> Iterator[str]:
         """`generate`, piece by piece as the text comes: whole characters only. Bad settings are refused at once."""
-        stops = _limits(max_new_tokens, stop)
-        choose = chooser(
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-        )
+        stops, choose = _limits(max_new_tokens, stop), chooser(temperature=temperature, seed=seed, **settings)
         ids = generate_ids(self.transformer, self.prompt_ids(prompt), choose, max_new_tokens, self.end_ids)
         return (piece for piece in stop_at(self._decode(ids), stops) if piece)
 
@@ -161,16 +148,14 @@ class LLM:
         prompts: Sequence[str],
         max_new_tokens: int = 64,
         temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        repetition_penalty: float = 1.0,
+        *,
         stop: str | Sequence[str] | None = None,
         seed: int | Sequence[int] | None = None,
+        **settings,
     ) -> list[str]:
         """Continue several prompts side by side: what `generate` gives for each of them, in much less time.
 
-        `seed` may be one for each prompt; a single one is every prompt's own.
+        It takes what `generate` takes; `seed` may be one for each prompt, and a single one is every prompt's own.
 
         Raises:
             ValueError: as in `generate`; there are no prompts, or not as many seeds.
@@ -186,9 +171,6 @@ class LLM:
             raise ValueError(
                 f"seed must be one number, or one for each of the {len(prompts)} prompts, got {len(seeds)}"
             )
-        settings = dict(
-            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
-        )
         texts, gates = [""] * len(prompts), [StopStrings(stops) for _ in prompts]
         decoders = [self.tokenizer.stream() for _ in prompts]
 
@@ -199,7 +181,7 @@ class LLM:
         generate_batch(
             self.transformer,
             [self.prompt_ids(prompt) for prompt in prompts],
-            [chooser(seed=seed, **settings) for seed in seeds],
+            [chooser(temperature=temperature, seed=seed, **settings) for seed in seeds],
             max_new_tokens,
             self.end_ids,
             ended,
@@ -210,19 +192,19 @@ class LLM:
         ]
 
     def chat(
-        self, messages: str | Sequence[Message], max_new_tokens: int = 256, temperature: float = 0.0, **sampling
+        self, messages: str | Sequence[Message], max_new_tokens: int = 256, temperature: float = 0.0, **settings
     ) -> str:
         """Answer a conversation, [{"role": "user", "content": "Hello"}, …], or one question given as a string.
 
-        Greedy unless told otherwise; `sampling` takes what `generate` takes.
+        Greedy unless told otherwise; `settings` are what `generate` takes.
         """
-        return "".join(self.stream_chat(messages, max_new_tokens, temperature, **sampling)).strip()
+        return "".join(self.stream_chat(messages, max_new_tokens, temperature, **settings)).strip()
 
     def stream_chat(
-        self, messages: str | Sequence[Message], max_new_tokens: int = 256, temperature: float = 0.0, **sampling
+        self, messages: str | Sequence[Message], max_new_tokens: int = 256, temperature: float = 0.0, **settings
     ) -> Iterator[str]:
         """`chat`, piece by piece as the text comes."""
-        return self.stream(self.render_chat(messages), max_new_tokens, temperature, **sampling)
+        return self.stream(self.render_chat(messages), max_new_tokens, temperature, **settings)
 
     def render_chat(self, messages: str | Sequence[Message]) -> str:
         """The conversation as the one text that the model really reads."""

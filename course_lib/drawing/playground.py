@@ -52,10 +52,8 @@ def reshape(
     Raises:
         ValueError: temperature is below 0, or top_p is not in (0, 1].
     """
-    adjusted = sampling.top_p(logits if temperature == 0 else sampling.temperature(logits, temperature), top_p)
-    if temperature == 0:
-        adjusted = greedy_alone(logits)
-    return compared(logits, adjusted, token_text, temperature, top_p)
+    adjusted = sampling.Sampling(temperature=temperature, top_p=top_p).adjust(logits, [])
+    return compared(logits, greedy_alone(logits) if temperature == 0 else adjusted, token_text, temperature, top_p)
 
 
 def greedy_alone(logits: Float[Tensor, " vocab"]) -> Float[Tensor, " vocab"]:

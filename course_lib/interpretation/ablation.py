@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from course_lib.arguments import whole
+from course_lib.arguments import Whole, whole
 from course_lib.transformer_block.transformer import Transformer
 
 
@@ -21,22 +21,22 @@ from course_lib.transformer_block.transformer import Transformer
 class Head:
     """One attention head; layer and head count from 0."""
 
-    layer: int
-    head: int
+    layer: Whole
+    head: Whole
 
 
 @dataclass(frozen=True)
 class Attention:
     """All that the attention of one layer adds to the residual stream."""
 
-    layer: int
+    layer: Whole
 
 
 @dataclass(frozen=True)
 class FeedForward:
     """All that the feed-forward network of one layer adds to the residual stream."""
 
-    layer: int
+    layer: Whole
 
 
 Part = Head | Attention | FeedForward

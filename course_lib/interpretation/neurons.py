@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from course_lib.arguments import whole
+from course_lib.arguments import Whole, whole
 from course_lib.interpretation.lens import residual_stream
 from course_lib.transformer_block.feed_forward import FeedForward
 from course_lib.transformer_block.transformer import Transformer
@@ -43,7 +43,7 @@ def neuron_activations(
 
 
 @torch.no_grad()
-def promoted(transformer: Transformer, layer: int, neuron: int) -> Float[Tensor, " vocab"]:
+def promoted(transformer: Transformer, layer: Whole, neuron: Whole) -> Float[Tensor, " vocab"]:
     """What a neuron adds to each token's logit when it fires with 1, up to the final norm's common scale; on the CPU.
 
     Its value row is a column of `down`. Where it fires below 0, the signs turn round. Only the direct way to the output

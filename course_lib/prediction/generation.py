@@ -5,7 +5,6 @@ Prefill runs the whole prompt at once and fills the KV cache; each decode step t
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -17,46 +16,7 @@ from course_lib.prediction import sampling
 from course_lib.prediction.kv_cache import KVCache
 from course_lib.transformer_block.transformer import Transformer
 
-Adjust = Callable[[Float[Tensor, " vocab"], Sequence[int]], Float[Tensor, " vocab"]]
 Chooser = Callable[[Float[Tensor, " vocab"], Sequence[int]], int]
-
-
-def adjuster(
-    *,
-    temperature: float = 1.0,
-    top_k: Whole | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float = 1.0,
-) -> Adjust:
-    """A function from the logits and the ids so far to the logits that a token is drawn from.
-
-    The methods of `sampling` are applied in the customary order, that of the parameters with the penalty first.
-    temperature=0, the greedy choice, is left to whoever chooses; so is a look at whether the logits are numbers.
-
-    Raises:
-        ValueError: at once, if a setting is out of its range.
-    """
-    steps = []
-    if temperature != 0:
-        steps.append(partial(sampling.temperature, t=temperature))
-    if top_k is not None:
-        steps.append(partial(sampling.top_k, k=top_k))
-    if top_p is not None:
-        steps.append(partial(sampling.top_p, p=top_p))
-    if min_p is not None:
-        steps.append(partial(sampling.min_p, p=min_p))
-
-    def adjust(logits: Tensor, ids: Sequence[int]) -> Tensor:
-        if repetition_penalty != 1.0:
-            seen = torch.tensor(ids).to(logits.device, non_blocking=True)
-            logits = sampling.repetition_penalty(logits, seen, repetition_penalty)
-        for step in steps:
-            logits = step(logits)
-        return logits
-
-    adjust(torch.zeros(2), [0])  # a setting out of its range is refused now, not after a long prompt
-    return adjust
 
 
 @dataclass(frozen=True)
@@ -67,7 +27,7 @@ class Sampler:
     the one place where a step waits for a GPU, and the rows of a batch wait there together: `choose_each`.
     """
 
-    adjust: Adjust
+    adjust: sampling.Step
     pick: Callable[[Float[Tensor, " vocab"]], Int[Tensor, ""]]
 
     def __call__(self, logits: Float[Tensor, " vocab"], ids: Sequence[int]) -> int:
@@ -102,21 +62,21 @@ def check_numbers(logits: Float[Tensor, " vocab"]) -> None:
         raise ValueError(f"the largest logit is {float(logits.max())}: the model's numbers broke down")
 
 
-def chooser(*, temperature: float = 1.0, seed: Whole | None = None, **settings) -> Sampler:
-    """A function that chooses the next id from the logits and the ids so far. temperature=0 is the greedy choice.
+def chooser(*, seed: Whole | None = None, **settings) -> Sampler:
+    """A function that chooses the next id from the logits and the ids so far.
 
-    `settings` are the others of `adjuster`. A seed makes the draws repeatable.
+    `settings` are those of `Sampling`. A seed makes the draws repeatable.
 
     Raises:
         ValueError: at once, if a setting is out of its range; later, if the logits are not numbers.
     """
-    adjust, generator = adjuster(temperature=temperature, **settings), new_generator(seed)
+    chosen, generator = sampling.Sampling(**settings), new_generator(seed)
 
     def pick(logits: Tensor) -> Tensor:
-        id = sampling.greedy(logits) if temperature == 0 else sampling.race(logits, generator)
+        id = sampling.greedy(logits) if chosen.temperature == 0 else sampling.race(logits, generator)
         return sampling.or_none(id, logits)
 
-    return Sampler(adjust, pick)
+    return Sampler(chosen.adjust, pick)
 
 
 def new_generator(seed: Whole | None) -> torch.Generator:

@@ -3,6 +3,9 @@
 Sources: top-p, Holtzman et al. 2020; min-p, Nguyen et al. 2024; repetition penalty, Keskar et al. 2019.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -11,6 +14,7 @@ from course_lib.arguments import Whole, whole
 from course_lib.prediction.logits import softmax
 
 Logits = Float[Tensor, "*batch vocab"]
+Step = Callable[[Logits, Sequence[int]], Logits]  # from the logits and the ids so far
 NONE = -1  # the id of no token
 
 
@@ -124,3 +128,50 @@ def or_none(id: Int[Tensor, ""], logits: Float[Tensor, " vocab"]) -> Int[Tensor,
 def nothing_to_draw(logits: Float[Tensor, " vocab"]) -> ValueError:
     """The error that says so."""
     return ValueError(f"nothing can be drawn: the largest logit is {float(logits.max())}, not a finite number")
+
+
+# ---- all of it ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is chosen: every setting, and the one order in which they are applied.
+
+    Raises:
+        ValueError: at once, if a setting is out of its range.
+    """
+
+    temperature: float = 1.0  # 0 is the greedy choice
+    top_k: Whole | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self):
+        self.adjust(torch.zeros(2), [0])  # a setting out of its range is refused now, not after a long prompt
+
+    def steps(self) -> Iterator[tuple[str, Step]]:
+        """The settings that are on, each with what it does, in the customary order. The greedy choice is none."""
+        yield from ((f"{name} {value:g}", step) for name, value, step in self._steps())
+
+    def adjust(self, logits: Logits, ids: Sequence[int]) -> Logits:
+        """The logits that the token after `ids` is drawn from."""
+        for _, _, step in self._steps():
+            logits = step(logits, ids)
+        return logits
+
+    def _steps(self) -> Iterator[tuple[str, float, Step]]:
+        if self.repetition_penalty != 1:
+            yield "repetition penalty", self.repetition_penalty, self._penalize
+        if self.temperature not in (0, 1):
+            yield "temperature", self.temperature, lambda logits, ids: temperature(logits, self.temperature)
+        if self.top_k is not None:
+            yield "top-k", self.top_k, lambda logits, ids: top_k(logits, self.top_k)
+        if self.top_p not in (None, 1):
+            yield "top-p", self.top_p, lambda logits, ids: top_p(logits, self.top_p)
+        if self.min_p is not None:
+            yield "min-p", self.min_p, lambda logits, ids: min_p(logits, self.min_p)
+
+    def _penalize(self, logits: Logits, ids: Sequence[int]) -> Logits:
+        seen = torch.tensor(ids).to(logits.device, non_blocking=True)
+        return repetition_penalty(logits, seen, self.repetition_penalty)

@@ -18,12 +18,14 @@ from torch import Tensor
 
 from course_lib.arguments import Whole, whole
 from course_lib.prediction import sampling
-from course_lib.prediction.generation import Adjust, adjuster, check_numbers, final_length, new_generator
+from course_lib.prediction.generation import check_numbers, final_length, new_generator
 from course_lib.prediction.kv_cache import KVCache
 from course_lib.prediction.logits import softmax
+from course_lib.prediction.sampling import Sampling
 from course_lib.transformer_block.transformer import Transformer
 
 Probabilities = Float[Tensor, " vocab"]
+Draw = Callable[[Float[Tensor, " vocab"], Sequence[int]], Probabilities]
 # the ids so far and how many to guess → that many ids, or fewer
 Guess = Callable[[Sequence[int], int], Sequence[int]]
 
@@ -75,7 +77,7 @@ def speculate(
     """Continue the prompt, round by round: the ids of all rounds together are the continuation.
 
     The draft is a smaller model with the target's vocabulary, or a function that guesses, such as `prompt_lookup`.
-    `settings` are those of `adjuster`. With temperature=0 the ids are those that greedy `generate_ids` gives (but for
+    `settings` are those of `Sampling`. With temperature=0 the ids are those that greedy `generate_ids` gives (but for
     rounding: where two tokens tie up to the last digits). Otherwise their distribution is that of `generate_ids`; the
     same seed draws other ids.
 
@@ -88,7 +90,7 @@ def speculate(
             f"n_guesses must be at least 1, the tokens that the draft proposes in a round, got {n_guesses}"
         )
     ids, length = list(prompt), final_length(target, prompt, max_new_tokens)
-    probabilities, generator = _probabilities(settings), new_generator(seed)
+    probabilities, generator = _probabilities(Sampling(**settings)), new_generator(seed)
     n_vocab = target.config.vocab_size
     if isinstance(draft, Transformer):
         if draft.config.vocab_size != n_vocab:
@@ -146,7 +148,7 @@ class _Reader:
 class _DraftModel:
     """Guesses drawn from a smaller model one by one, each with the probabilities that it was drawn from."""
 
-    def __init__(self, transformer: Transformer, length: int, probabilities: Adjust, generator: torch.Generator):
+    def __init__(self, transformer: Transformer, length: int, probabilities: Draw, generator: torch.Generator):
         self.reader = _Reader(transformer, min(length, transformer.config.context_length))
         self.context, self.probabilities, self.generator = transformer.config.context_length, probabilities, generator
 
@@ -169,14 +171,13 @@ def _certain(guess: Guess, n_vocab: int) -> Callable[[Sequence[int], int], tuple
     return propose
 
 
-def _probabilities(settings: dict) -> Adjust:
+def _probabilities(settings: Sampling) -> Draw:
     """What a token is drawn from, as probabilities on the CPU. The greedy choice has them all on one token."""
-    adjust = adjuster(**settings)
 
     def probabilities(logits: Tensor, ids: Sequence[int]) -> Probabilities:
         check_numbers(logits)
-        logits = adjust(logits, ids)
-        if settings.get("temperature") == 0:
+        logits = settings.adjust(logits, ids)
+        if settings.temperature == 0:
             return F.one_hot(sampling.greedy(logits), len(logits)).double()
         return softmax(logits.double())
 

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
-from course_lib.arguments import whole
+from course_lib.arguments import Whole, whole
 from course_lib.files import replacing
 
 
 def random_batch(
-    tokens: Integer[Tensor, " token"], batch_size: int, context_length: int, generator: torch.Generator
+    tokens: Integer[Tensor, " token"], batch_size: Whole, context_length: Whole, generator: torch.Generator
 ) -> tuple[Int[Tensor, "batch position"], Int[Tensor, "batch position"]]:
     """(inputs, targets): windows of `tokens` that begin at random places.
 
@@ -37,8 +37,8 @@ def random_batch(
 
 def random_starts(
     tokens: Integer[Tensor, " token"],
-    batch_size: int,
-    context_length: int,
+    batch_size: Whole,
+    context_length: Whole,
     generator: torch.Generator,
     places: Int[Tensor, " place"] | None = None,
 ) -> Int[Tensor, " batch"]:
@@ -48,7 +48,7 @@ def random_starts(
     return torch.randint(len(tokens) - context_length, (batch_size,), generator=generator)
 
 
-def places_of(token: int, tokens: Integer[Tensor, " token"], context_length: int) -> Int[Tensor, " place"]:
+def places_of(token: int, tokens: Integer[Tensor, " token"], context_length: Whole) -> Int[Tensor, " place"]:
     """Where `token` stands in `tokens` with a whole window, and the token after it, from there on.
 
     Raises:
@@ -66,7 +66,7 @@ def places_of(token: int, tokens: Integer[Tensor, " token"], context_length: int
 
 
 def windows(
-    tokens: Integer[Tensor, " token"], starts: Int[Tensor, " batch"], context_length: int
+    tokens: Integer[Tensor, " token"], starts: Int[Tensor, " batch"], context_length: Whole
 ) -> tuple[Int[Tensor, "batch position"], Int[Tensor, "batch position"]]:
     """(inputs, targets) of the windows that begin at `starts`."""
     places = (starts[:, None] + torch.arange(context_length + 1)).to(tokens.device)  # (batch, position + 1)
@@ -74,7 +74,7 @@ def windows(
     return taken[:, :-1], taken[:, 1:]
 
 
-def check_tokens(tokens: Tensor, context_length: int) -> None:
+def check_tokens(tokens: Tensor, context_length: Whole) -> None:
     """Raises:
     ValueError: no window of `context_length` tokens, with its next token, can be cut out of `tokens`.
     """
@@ -95,7 +95,7 @@ def check_tokens(tokens: Tensor, context_length: int) -> None:
 # ---- in a file ------------------------------------------------------------------------------------
 
 
-def save_tokens(path: str | Path, tokens: Sequence[int] | Tensor, vocab_size: int) -> None:
+def save_tokens(path: str | Path, tokens: Sequence[int] | Tensor, vocab_size: Whole) -> None:
     """Write a row of ids as a NumPy file (.npy): two bytes a token for up to 65,536 kinds of token, else four.
 
     The file takes its place in one step, and is the same on every machine (little-endian).
@@ -141,7 +141,7 @@ def open_tokens(path: str | Path) -> Integer[Tensor, " token"]:
     return torch.from_numpy(tokens)
 
 
-def _kind(vocab_size: int) -> np.dtype:
+def _kind(vocab_size: Whole) -> np.dtype:
     return np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
 
 

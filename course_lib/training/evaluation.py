@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Integer
 from torch import Tensor
 
-from course_lib.arguments import whole
+from course_lib.arguments import Whole, whole
 from course_lib.training.batches import check_tokens, lowest_and_highest, windows
 from course_lib.transformer_block.transformer import Transformer
 
@@ -15,9 +15,9 @@ def loss(
     transformer: Transformer,
     tokens: Integer[Tensor, " token"],
     *,
-    context_length: int,
-    past: int = 0,
-    batch_size: int = 32,
+    context_length: Whole,
+    past: Whole = 0,
+    batch_size: Whole = 32,
 ) -> float:
     """The mean loss in nats per token over `tokens`, cut into windows one after the other.
 
@@ -50,7 +50,7 @@ def loss(
     return total / (len(starts) * step)
 
 
-def check_model(transformer: Transformer, tokens: Tensor, context_length: int) -> None:
+def check_model(transformer: Transformer, tokens: Tensor, context_length: Whole) -> None:
     """Raises:
     ValueError: `tokens` has no window of `context_length`, or the model cannot read what is in it.
     """

@@ -3,6 +3,7 @@
 from jaxtyping import Integer
 from torch import Tensor
 
+from course_lib.arguments import Whole
 from course_lib.training.evaluation import loss
 from course_lib.training.optimizer import schedule
 from course_lib.training.trainer import Trainer
@@ -15,11 +16,11 @@ def train(
     transformer: Transformer,
     tokens: Integer[Tensor, " token"],
     *,
-    steps: int,
-    batch_size: int,
-    context_length: int,
+    steps: Whole,
+    batch_size: Whole,
+    context_length: Whole,
     learning_rate: float = 3e-3,
-    seed: int = 0,
+    seed: Whole = 0,
     progress: bool = True,
 ) -> list[float]:
     """Train in place with AdamW (Loshchilov & Hutter 2019), in float32; the loss of each step, in nats per token.

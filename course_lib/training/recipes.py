@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from course_lib import device
-from course_lib.arguments import SEEDS, whole
+from course_lib.arguments import SEEDS, Whole, whole
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.batching import pad
 from course_lib.text_worlds import hill_world
@@ -42,7 +42,7 @@ BATCH_SIZE, CONTEXT_LENGTH, LEARNING_RATE = 16, 64, 2e-3
 WITHIN_3_PERCENT, WITHIN_2_PERCENT = 2000, 3500  # steps
 
 
-def hill_world_trainer(steps: int = WITHIN_3_PERCENT, *, seed: int = 0, **settings) -> Trainer:
+def hill_world_trainer(steps: Whole = WITHIN_3_PERCENT, *, seed: Whole = 0, **settings) -> Trainer:
     """A run that is ready to start, on text that it reads about once, on the device of `device.pick()`.
 
     `settings` are the Trainer's.
@@ -56,7 +56,7 @@ def hill_world_trainer(steps: int = WITHIN_3_PERCENT, *, seed: int = 0, **settin
 
 
 @torch.no_grad()
-def spread_out(transformer: Transformer, seed: int = 0, of_tokens: float = SPREAD) -> Transformer:
+def spread_out(transformer: Transformer, seed: Whole = 0, of_tokens: float = SPREAD) -> Transformer:
     """Draw the matrices of a narrow model anew, in place, larger than `Transformer` does; and the token vectors."""
     generator = torch.Generator().manual_seed(whole("seed", seed, *SEEDS))
     for parameter in transformer.parameters():
@@ -67,7 +67,7 @@ def spread_out(transformer: Transformer, seed: int = 0, of_tokens: float = SPREA
 
 
 @torch.no_grad()
-def loss_and_floor(transformer: Transformer, n_stories: int = 1000, seed: int = 1_000_000) -> tuple[float, float]:
+def loss_and_floor(transformer: Transformer, n_stories: Whole = 1000, seed: Whole = 1_000_000) -> tuple[float, float]:
     """(the model's loss, −ln P) in nats per word of the same new stories, `<end>` counted: no loss can stay below.
 
     The model reads each story by itself, after an `<end>`. (loss − floor) / floor is what it has not learned.

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from course_lib import device
-from course_lib.arguments import SEEDS, whole
+from course_lib.arguments import SEEDS, Whole, whole
 from course_lib.config import TransformerConfig
 from course_lib.training.batches import places_of, random_starts, windows
 from course_lib.training.checkpoint import read_checkpoint, write_checkpoint
@@ -64,17 +64,17 @@ class Trainer:
         transformer: Transformer,
         tokens: Integer[Tensor, " token"],
         *,
-        steps: int,
-        batch_size: int,
-        context_length: int,
+        steps: Whole,
+        batch_size: Whole,
+        context_length: Whole,
         learning_rate: float = 3e-3,
-        seed: int = 0,
-        begin_with: int | None = None,
+        seed: Whole = 0,
+        begin_with: Whole | None = None,
         validation: Integer[Tensor, " held_out"] | None = None,
-        validate_every: int = 100,
+        validate_every: Whole = 100,
         checkpoint: str | Path | None = None,
-        checkpoint_every: int = 100,
-        accumulate: int = 1,
+        checkpoint_every: Whole = 100,
+        accumulate: Whole = 1,
         precision: Precision = "auto",
         progress: bool = True,
     ):
@@ -122,7 +122,7 @@ class Trainer:
     def step(self) -> int:
         return len(self.losses)
 
-    def run(self, until: int | None = None, watch: Callable[["Trainer"], None] | None = None) -> list[float]:
+    def run(self, until: Whole | None = None, watch: Callable[["Trainer"], None] | None = None) -> list[float]:
         """Train up to step `until`, by default the last; the losses of all steps so far. Call it again to go on.
 
         `watch(trainer)` is called after each step: it may draw a curve, or measure something. Ctrl-C, or the square

@@ -169,3 +169,42 @@ def test_settings_out_of_range_are_a_sentence(method, setting, sentence):
 def test_a_penalty_out_of_range_is_a_sentence():
     with pytest.raises(ValueError, match="repetition_penalty must be above 0"):
         sampling.repetition_penalty(torch.zeros(3), torch.tensor([0]), 0.0)
+
+
+ALL = dict(temperature=0.7, top_k=9, top_p=0.9, min_p=0.02, repetition_penalty=1.3)
+
+
+def test_all_settings_are_applied_in_one_order_and_those_that_are_off_are_no_step():
+    assert [name for name, _ in sampling.Sampling(**ALL).steps()] == [
+        *("repetition penalty 1.3", "temperature 0.7", "top-k 9", "top-p 0.9", "min-p 0.02")
+    ]
+    off = sampling.Sampling(temperature=0, top_p=1.0)
+    assert list(sampling.Sampling().steps()) == list(off.steps()) == []
+    logits, ids = random_logits(5)[0], [3, 7, 7]
+    adjusted = sampling.repetition_penalty(logits, torch.tensor(ids), 1.3)
+    for method, value in (("temperature", 0.7), ("top_k", 9), ("top_p", 0.9), ("min_p", 0.02)):
+        adjusted = getattr(sampling, method)(adjusted, value)
+    assert torch.equal(sampling.Sampling(**ALL).adjust(logits, ids), adjusted)
+    assert sampling.Sampling(**ALL) == sampling.Sampling(**ALL) in {sampling.Sampling(**ALL)}
+
+
+@pytest.mark.parametrize(
+    "setting, sentence",
+    [
+        (dict(temperature=-1), "temperature must be above 0"),
+        (dict(temperature=INF), "temperature must be above 0 and finite"),
+        (dict(top_k=0), "top_k must be a whole number of at least 1, got 0"),
+        (dict(top_k="x"), "top_k must be a whole number of at least 1, got 'x'"),
+        (dict(top_p=0), r"top_p must be in \(0, 1\], got 0"),
+        (dict(min_p=2), r"min_p must be in \(0, 1\], got 2"),
+        (dict(repetition_penalty=0), "repetition_penalty must be above 0"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_at_once(setting, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        sampling.Sampling(**setting)
+
+
+def test_a_setting_that_does_not_exist_is_named():
+    with pytest.raises(TypeError, match="top_q"):
+        sampling.Sampling(top_q=0.5)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from course_lib.prediction import speculative
-from course_lib.prediction.generation import adjuster, chooser, generate_ids, new_generator
+from course_lib.prediction.generation import chooser, generate_ids, new_generator
 from course_lib.prediction.logits import softmax
+from course_lib.prediction.sampling import Sampling
 from course_lib.prediction.speculative import Round, accept_or_reject, acceptance_rate, prompt_lookup, speculate
 
 SMALL = dict(vocab_size=4, d_model=8, n_heads=2, n_kv_heads=1, d_ff=8)
@@ -83,12 +84,10 @@ class Remembering:
 @pytest.fixture
 def remembering(monkeypatch):
     """Nothing is computed twice: thousands of short texts take seconds."""
-    compute = cache(lambda settings: speculative_probabilities(dict(settings)))
+    compute = cache(speculative._probabilities)
     known = {}
 
     def probabilities(settings):
-        settings = tuple(settings.items())
-
         def look_up(logits, ids):
             key = (settings, *logits.tolist(), *ids)
             if key not in known:
@@ -97,14 +96,13 @@ def remembering(monkeypatch):
 
         return look_up
 
-    speculative_probabilities = speculative._probabilities
     monkeypatch.setattr(speculative, "_Reader", Remembering)
     monkeypatch.setattr(speculative, "_probabilities", probabilities)
 
 
 def distribution(target, n, settings):
     """The chance of each sequence of n tokens after the prompt: the product of the target's own for each of them."""
-    adjust, chances = adjuster(**settings), {}
+    adjust, chances = Sampling(**settings).adjust, {}
     for sequence in product(range(4), repeat=n):
         ids, chance = list(PROMPT), 1.0
         for id in sequence:

@@ -6,7 +6,6 @@ Pure functions, from numbers to figures; `sampling_lab` puts sliders in front of
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -23,7 +22,7 @@ from course_lib.drawing.playground import (
     summary,
 )
 from course_lib.drawing.style import INK, MUTED, PHASES, course_style
-from course_lib.prediction import sampling
+from course_lib.prediction.sampling import Sampling
 
 BLUE = PHASES[3]
 # told apart by colour, dashes and marker: any one of them is enough
@@ -49,40 +48,20 @@ def filtered(
     logits: Float[Tensor, " vocab"],
     ids: Sequence[int],
     token_text: Callable[[int], str],
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float = 1.0,
-    min_p: float | None = None,
-    repetition_penalty: float = 1.0,
+    **settings,
 ) -> Filtered:
-    """What the settings make of the logits after `ids`, in the library's order; temperature 0 is the greedy choice.
-
-    `token_text` turns an id into text.
+    """What the settings make of the logits after `ids`; they are those of `Sampling`, and `token_text` an id's text.
 
     Raises:
         ValueError: a setting is out of its range.
     """
-    methods = []
-    if repetition_penalty != 1:
-        seen = torch.tensor(ids)
-        name = f"repetition penalty {repetition_penalty:g}"
-        methods.append((name, lambda x: sampling.repetition_penalty(x, seen, repetition_penalty)))
-    if temperature not in (0, 1):
-        methods.append((f"temperature {temperature:g}", lambda x: sampling.temperature(x, temperature)))
-    if top_k is not None:
-        methods.append((f"top-k {top_k}", lambda x: sampling.top_k(x, top_k)))
-    if top_p != 1:
-        methods.append((f"top-p {top_p:g}", lambda x: sampling.top_p(x, top_p)))
-    if min_p is not None:
-        methods.append((f"min-p {min_p:g}", lambda x: sampling.min_p(x, min_p)))
-    if temperature == 0:
-        methods.append(("greedy", greedy_alone))
-    adjusted, steps = logits, []
+    chosen, adjusted, steps = Sampling(**settings), logits, []
+    methods = [*chosen.steps(), *([("greedy", lambda x, _: greedy_alone(x))] if chosen.temperature == 0 else [])]
     for name, method in methods:
-        adjusted = method(adjusted)
+        adjusted = method(adjusted, ids)
         steps.append((name, int(adjusted.isfinite().sum())))
-    return Filtered(compared(logits, adjusted, token_text, temperature, top_p), tuple(steps))
+    top_p = 1.0 if chosen.top_p is None else chosen.top_p
+    return Filtered(compared(logits, adjusted, token_text, chosen.temperature, top_p), tuple(steps))
 
 
 def steps_in_words(state: Filtered) -> str:

@@ -19,7 +19,7 @@ from course_lib.lessons.lesson_12.figures import (
     steps_in_words,
     texts_figure,
 )
-from course_lib.prediction.generation import adjuster
+from course_lib.prediction.sampling import Sampling
 
 LOGITS = torch.randn(300, generator=torch.Generator().manual_seed(0)) * 3
 IDS = [3, 5, 3]
@@ -56,7 +56,7 @@ class FakeLLM:
 def test_the_settings_do_what_the_library_does(temperature, top_k, top_p, min_p, penalty):
     chosen = dict(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=penalty)
     state = filtered(LOGITS, IDS, text, **chosen)
-    expected = adjuster(**chosen)(LOGITS, IDS)
+    expected = Sampling(**chosen).adjust(LOGITS, IDS)
     assert state.bars.n_kept == int(expected.isfinite().sum())
     top = LOGITS.topk(10).indices
     assert list(state.bars.after[:10]) == pytest.approx(expected.softmax(-1)[top].tolist(), abs=1e-6)
