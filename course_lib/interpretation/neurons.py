@@ -10,7 +10,7 @@ from torch import Tensor
 
 from course_lib.arguments import Whole, whole
 from course_lib.interpretation.lens import residual_stream
-from course_lib.transformer_block.feed_forward import FeedForward
+from course_lib.transformer_block.linear import Linear
 from course_lib.transformer_block.transformer import Transformer
 
 
@@ -30,10 +30,10 @@ def neuron_activations(
         )
     fired: list[Tensor] = []
 
-    def keep(network: FeedForward, given: tuple[Tensor, ...]) -> None:
-        fired.append(network.neurons(given[0]).cpu())
+    def keep(down: Linear, given: tuple[Tensor, ...]) -> None:
+        fired.append(given[0].cpu())
 
-    handles = [block.feed_forward.register_forward_pre_hook(keep) for block in transformer.blocks]
+    handles = [block.feed_forward.down.register_forward_pre_hook(keep) for block in transformer.blocks]
     try:
         residual_stream(transformer, ids)
     finally:
