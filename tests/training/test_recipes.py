@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from course_lib.text_worlds import hill_world
-from course_lib.training.recipes import END_ID, HILL_WORLD, WITHIN_2_PERCENT, hill_world_trainer, loss_and_floor
+from course_lib.training.recipes import END_ID, HILL_WORLD, WITHIN_3_PERCENT, hill_world_trainer, loss_and_floor
 from course_lib.transformer_block.transformer import Transformer
 
 
@@ -41,7 +41,7 @@ def test_the_floor_tends_to_the_entropy():
 
 def test_the_recipe_has_its_size_and_repeats_itself():
     trainer = hill_world_trainer(steps=3, progress=False)
-    assert 0.32e6 < trainer.transformer.n_parameters() < 0.38e6
+    assert 0.17e6 < trainer.transformer.n_parameters() < 0.19e6
     assert trainer.run() == hill_world_trainer(steps=3, progress=False).run()
     assert trainer.run() != hill_world_trainer(steps=3, seed=1, progress=False).run()
 
@@ -55,14 +55,14 @@ def test_a_tenth_of_the_run_has_the_words_and_not_yet_the_looking_back():
     assert p_hill(trainer.transformer) == pytest.approx(0.72, abs=0.2)
 
 
-@pytest.mark.slow  # lesson 11 makes over half as many steps, and asserts 3%
+@pytest.mark.slow  # lesson 11 reads a third as many words, and asserts 5%
 @pytest.mark.parametrize("seed", [0, 1, 2] if os.environ.get("COURSE_FRESH") else [0])
-def test_the_longer_run_comes_within_2_percent_and_03_of_the_truth(seed):
-    trainer = hill_world_trainer(WITHIN_2_PERCENT, seed=seed, progress=False)
+def test_the_longer_run_comes_within_3_percent_and_03_of_the_truth(seed):
+    trainer = hill_world_trainer(**WITHIN_3_PERCENT, seed=seed, progress=False)
     trainer.run()
     loss, floor = loss_and_floor(trainer.transformer)
     print(f"seed {seed}: {100 * (loss / floor - 1):.2f}% above the floor, P(hill) {p_hill(trainer.transformer):.3f}")
-    assert floor < loss < 1.02 * floor
+    assert floor < loss < 1.03 * floor
     assert p_hill(trainer.transformer) == pytest.approx(0.72, abs=0.03)
 
 
