@@ -63,18 +63,30 @@ class Learner:
         self.left, self.luck, self.made = exercise.seconds, random.Random(seed), {}
         self.watched = False  # the first call is, and stands for all
 
-    def compare(self, inputs: Iterable[Any], mistakes: Mapping[str, Callable[..., Any]] | None = None) -> None:
+    def compare(
+        self,
+        inputs: Iterable[Any],
+        mistakes: Mapping[str, Callable[..., Any]] | None = None,
+        crashes: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> None:
         """Hold the learner's answers for all inputs, smallest first, against the oracle's.
 
-        An input is a tuple of arguments, or the only argument.
+        An input is a tuple of arguments, or the only argument. `crashes` are mistakes, too: those that PyTorch refuses
+        to compute for some of the inputs.
 
         Raises:
-            Wrong: the first of `mistakes` and the exercise's mistakes (sentence → formula) that explains every
-                answer; else what can be said of any function: nothing returned, type, shape, NaN, another answer each
-                time, another value.
+            Wrong: where it crashes, the first of `crashes` that does so with the same words; else the first of
+                `mistakes` and the exercise's mistakes (sentence → formula) that explains every answer; else what can be
+                said of any function: nothing returned, type, shape, NaN, another answer each time, another value.
         """
         inputs = [given if type(given) is tuple else (given,) for given in inputs]
-        answers = [(arguments, self.answer(*arguments)) for arguments in inputs]
+        try:
+            answers = [(arguments, self.answer(*arguments)) for arguments in inputs]
+        except Wrong as wrong:
+            for sentence, formula in (crashes or {}).items():
+                if (crash := _first_crash(formula, inputs)) and crash in wrong.sentence:
+                    raise Wrong(sentence, wrong.shown) from None
+            raise
         for arguments, answer in answers:
             expected = self._expected(arguments)
             if fault := _fault(answer, expected):
@@ -125,6 +137,16 @@ class Learner:
 
     def _call(self, arguments: tuple) -> str:
         return f"{self.exercise.name}({', '.join(map(describe, arguments))})"
+
+
+def _first_crash(formula: Callable[..., Any], inputs: Iterable[tuple]) -> str:
+    """What PyTorch says at the first input for which the formula cannot be computed; empty where there is none."""
+    for arguments in inputs:
+        try:
+            formula(*_copied(arguments))
+        except RuntimeError as error:
+            return str(error).split("\n")[0]
+    return ""
 
 
 def _explains_all(formula: Callable[..., Any], answers: Iterable[tuple[tuple, Any]]) -> bool:

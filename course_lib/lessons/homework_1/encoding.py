@@ -201,6 +201,9 @@ def short_words(encode, random):
     for high, low in ((a + b, b + c), (b + c, a + b)):
         letters = {a: 7, b: 5, c: 300}
         inputs.append((abc, {**letters, high: 410, low: 70}, [(b, c), (a, b)], {}))
+    # the ids against the ranks, and a pair that comes twice: one place at a time parts from all places at once
+    ids = {a: 7, b: 5, c: 300, a + b: 72, a + b + c: 71, a + b + c + a: 70}
+    inputs.append((abc + abc[:2], ids, [(a, b), (a + b, c), (a + b + c, a)], {}))
     # where the first pair from the left and the longest token from the left part: a·bc and abc are right here
     inputs.append(given(random, abc, [(b, c), (a, b + c), (a, b)]))
     inputs.append(given(random, abc, [(a, b), (b, c)]))  # and here the last one that was learned and the first

@@ -147,7 +147,7 @@ COUNT_BY_SHAPE = Exercise(
             as_many("router", lambda shape, of: of["router"] // shape["n_layers"])
         ),
         "a router scores all experts, not only the active ones": counted(
-            as_many("router", lambda shape, of: shape["n_layers"] * shape["d_model"] * shape["n_active_experts"])
+            as_many("router", lambda shape, of: of["router"] // shape["n_experts"] * shape["n_active_experts"])
         ),
         "a token passes the router as well: all of it is active": counted(
             active=as_many("router", lambda shape, of: 0)

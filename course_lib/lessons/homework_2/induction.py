@@ -68,7 +68,10 @@ def one_layer(find, random):
 
 def many_layers(find, random):
     """several layers: the layer, the head, and the score"""
-    find.compare(attentions_of_repeats(random, ((2, 3, 4), (5, 2, 3), (4, 6, 7), (6, 3, 12))))
+    inputs = []
+    while all(head_first(one) == find_induction_head(one) for one in inputs):  # by luck: then that says nothing
+        inputs = [*attentions_of_repeats(random, ((2, 3, 4), (5, 2, 3), (4, 6, 7), (6, 3, 12)))]
+    find.compare(inputs)
 
 
 FIND_INDUCTION_HEAD = Exercise(

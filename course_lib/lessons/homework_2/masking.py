@@ -32,6 +32,17 @@ def in_window(distance, window):
 masked_weights = weighed(in_window)
 
 
+def with_a_window(formula):
+    """Without one, it says nothing of its own."""
+
+    def or_nothing(scores, window=None):
+        if window is None:
+            raise RuntimeError
+        return formula(scores, window)
+
+    return or_nothing
+
+
 def after_cached_keys(weigh, random):
     """the queries are the last tokens: each sees all keys up to its own"""
     shapes = ((1, 2), (2, 4), (2, 5), (2, 3, 2, 4), (2, 2, 3, 7))
@@ -75,11 +86,11 @@ MASKED_WEIGHTS = Exercise(
         "each query sees one token of the future": weighed(
             lambda distance, window: (distance >= -1) & (distance < window)
         ),
-        "the window hides the far past, and the future must be hidden as well": weighed(
-            lambda distance, window: distance.abs() < window
+        "the window hides the far past, and the future must be hidden as well": with_a_window(
+            weighed(lambda distance, window: distance.abs() < window)
         ),
-        "the window hides the far past, but here it has put the future back into sight": weighed(
-            lambda distance, window: distance < window
+        "the window hides the far past, but here it has put the future back into sight": with_a_window(
+            weighed(lambda distance, window: distance < window)
         ),
         "it ignores the window": weighed(lambda distance, window: distance >= 0),
         "its window is one too wide: the token itself is one of the `window`": weighed(

@@ -7,29 +7,6 @@ from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.input_processing import batching
 from course_lib.lessons.tools import draw
 
-
-def explained(learner, inputs, slips):
-    """As `learner.compare`; a crash that the formula of one of the `slips` meets, too, gets that slip's sentence."""
-    inputs = list(inputs)
-    try:
-        learner.compare(inputs)
-    except Wrong as wrong:
-        for sentence, formula in slips.items():
-            if (crash := first_crash(formula, inputs)) and crash in wrong.sentence:
-                raise Wrong(sentence, wrong.shown) from None
-        raise
-
-
-def first_crash(formula, inputs):
-    """What PyTorch says at the first input for which the formula cannot be computed; empty where there is none."""
-    for arguments in inputs:
-        try:
-            formula(*arguments)
-        except RuntimeError as error:
-            return str(error).splitlines()[0]
-    return ""
-
-
 # ---- input_embedding ------------------------------------------------------------------------------
 
 
@@ -76,23 +53,23 @@ SLIPS = {
 def prompts(embed, random):
     """each token's row plus its position's row, in one prompt and in several"""
     shapes = ((1, 2), (2, 2), (1, 5), (2, 3), (3, 3), (4, 2), (2, 6))
-    explained(embed, [entrance(random, *shape) for shape in shapes], SLIPS)
+    embed.compare([entrance(random, *shape) for shape in shapes], crashes=SLIPS)
 
 
 def single(embed, random):
     """a single token"""
-    explained(embed, [entrance(random, batch, 1) for batch in (1, 3)], SLIPS)
+    embed.compare([entrance(random, batch, 1) for batch in (1, 3)], crashes=SLIPS)
 
 
 def later(embed, random):
     """tokens that come after others: the first of them stands at position `start`"""
     sizes = ((1, 2, 1), (1, 1, 5), (2, 3, 4), (3, 3, 2))
-    explained(embed, [entrance(random, *size) for size in sizes], SLIPS)
+    embed.compare([entrance(random, *size) for size in sizes], crashes=SLIPS)
 
 
 def to_the_end(embed, random):
     """up to the last row of the position table"""
-    explained(embed, [entrance(random, 2, n, 12 - n) for n in (1, 4, 7)], SLIPS)
+    embed.compare([entrance(random, 2, n, 12 - n) for n in (1, 4, 7)], crashes=SLIPS)
 
 
 def run_through(ids, tokens, positions, start=0):
@@ -226,7 +203,7 @@ def left(pad, random):
 def left_empty(pad, random):
     """on the left, too: empty prompts, equally long ones, and the padding's id as a real token"""
     inputs = [(texts(random, *lengths, pad_id=2), 2, "left") for lengths in ((0, 2), (2, 2), (3, 0, 4))]
-    explained(pad, inputs, {MINUS_ZERO: from_minus_length})
+    pad.compare(inputs, crashes={MINUS_ZERO: from_minus_length})
 
 
 MINUS_ZERO = "`-len(s)` is -0 for an empty prompt, and [-0:] is the whole row: begin at width - len(s)"

@@ -108,6 +108,12 @@ def stepped(**steps):
     return lambda x, q, k, v, o, n_heads: attention(x, q, k, v, o, n_heads, **steps)
 
 
+def by_root_of_heads(x, q, k, v, o, n_heads):
+    if n_heads == 1:  # then nothing is divided, which is said otherwise
+        raise RuntimeError
+    return attention(x, q, k, v, o, n_heads, weights=lambda query, key: table(query, key, scale=math.sqrt(n_heads)))
+
+
 def everyone(query):
     return torch.ones(query.shape[-2], query.shape[-2], dtype=torch.bool)
 
@@ -180,9 +186,7 @@ ATTENTION_MISTAKES = {
     "the scores are divided by √d_model: a head's score sums d_head products": lambda x, q, k, v, o, h: attention(
         x, q, k, v, o, h, weights=lambda query, key: table(query, key, scale=math.sqrt(x.shape[-1]))
     ),
-    "the scores are divided by √n_heads: it is √d_head": lambda x, q, k, v, o, h: attention(
-        x, q, k, v, o, h, weights=lambda query, key: table(query, key, scale=math.sqrt(h))
-    ),
+    "the scores are divided by √n_heads: it is √d_head": by_root_of_heads,
     "cut at once into (batch, heads, position, d_head) and joined in the same way, a head mixes numbers of several "
     "tokens: cut the last dimension, then swap": stepped(cut=at_once, join=unmerged),
     "the split reads the numbers in a wrong order: cut the last dimension, (…, heads, d_head), then swap": stepped(

@@ -27,6 +27,10 @@ def alone(x):
     return x.ndim > 1  # where a row is all there is, a mistake about other rows says nothing
 
 
+def in_texts(x):
+    return x.ndim > 2  # where one prompt is all there is, its positions are everything
+
+
 def only_if(condition, formula):
     """The formula, where it says something."""
 
@@ -107,12 +111,12 @@ def flat_variance(x, weight, bias, eps):
     return centred / (centred.pow(2).mean(-1) + eps).sqrt() * weight + bias
 
 
-def over(dims):
+def over(dims, told_apart=alone):
     def formula(x, weight, bias, eps):
         centred = x - x.mean(dims, keepdim=True)
         return centred / (centred.pow(2).mean(dims, keepdim=True) + eps).sqrt() * weight + bias
 
-    return only_if(alone, formula)
+    return only_if(told_apart, formula)
 
 
 def weighted_first(x, weight, bias, eps):
@@ -157,7 +161,7 @@ LAYER_NORM = Exercise(
         "the weight comes before the norm, which undoes it: multiply afterwards": weighted_first,
         "it takes one mean over everything: each row has its own, dim=-1": over(None),
         "it normalizes columns, over the first dimension: each row by itself, dim=-1": over(0),
-        "it takes one mean for all positions of a prompt: each row has its own, dim=-1": over((-2, -1)),
+        "it takes one mean for all positions of a prompt: each row has its own, dim=-1": over((-2, -1), in_texts),
         KEEPDIM.format("both means, of x and of the squares"): only_if(alone, flat_means),
         KEEPDIM.format("mean and variance of x"): only_if(alone, flat_statistics),
         KEEPDIM.format("the variance"): only_if(alone, flat_variance),
@@ -220,11 +224,11 @@ def root_mean_square(x, eps):
     return (x.pow(2).mean(-1, keepdim=True) + eps).sqrt()
 
 
-def rms_over(dims):
+def rms_over(dims, told_apart=alone):
     def formula(x, weight, eps):
         return x / (x.pow(2).mean(dims, keepdim=True) + eps).sqrt() * weight
 
-    return only_if(alone, formula)
+    return only_if(told_apart, formula)
 
 
 RMS_NORM = Exercise(
@@ -271,7 +275,7 @@ RMS_NORM = Exercise(
         ),
         "it takes one mean over everything: each row has its own, dim=-1": rms_over(None),
         "it normalizes columns, over the first dimension: each row by itself, dim=-1": rms_over(0),
-        "it takes one mean for all positions of a prompt: each row has its own, dim=-1": rms_over((-2, -1)),
+        "it takes one mean for all positions of a prompt: each row has its own, dim=-1": rms_over((-2, -1), in_texts),
         KEEPDIM.format("the mean of the squares"): only_if(
             alone, lambda x, w, e: x / (x.pow(2).mean(-1) + e).sqrt() * w
         ),

@@ -291,7 +291,7 @@ BLOCK_FORWARD = Exercise(
 def sizes(random, tied=None, small=False):
     """vocab_size, d_model, n_layers, n_heads, n_kv_heads, d_head, d_ff: no two products alike, and tied or not."""
     if small:
-        values = (draw(random, 11, 19), 7 + 2 * draw(random, 0, 1), 5, 6, 2, draw(random, 4, 5), 13)
+        values = (draw(random, 11, 19), 7 + 3 * draw(random, 0, 1), 5, 9, 3, draw(random, 4, 5), 13)
     else:
         n_kv, share = draw(random, 2, 5), 3 + 2 * draw(random, 0, 1)
         values = (
