@@ -20,6 +20,8 @@ class Layer:
     def __post_init__(self):
         if self.window is not None:
             object.__setattr__(self, "window", whole("window", self.window, 1))  # frozen, but not yet made
+        if self.rope_theta is not None and not 0 < self.rope_theta < float("inf"):
+            raise ValueError(f"rope_theta must be above 0 and finite, the base of RoPE's speeds, got {self.rope_theta}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +73,10 @@ class TransformerConfig:
                     object.__setattr__(self, field.name, whole(field.name, value, 1))  # frozen, but not yet made
                 except ValueError:
                     raise ValueError(f"{field.name} must be a positive whole number, got {value!r}") from None
+        several = isinstance(self.pattern, tuple | list)
         # a checkpoint keeps layers as plain dicts
-        pattern = tuple(Layer(**one) if isinstance(one, dict) else one for one in self.pattern)
-        if not all(isinstance(one, Layer) for one in pattern):
+        pattern = tuple(Layer(**one) if isinstance(one, dict) else one for one in self.pattern) if several else ()
+        if not several or not all(isinstance(one, Layer) for one in pattern):
             raise ValueError(f"pattern must hold a Layer for each that differs, got {self.pattern!r}")
         object.__setattr__(self, "pattern", pattern)
         if self.n_heads % self.n_kv_heads:
@@ -93,5 +96,8 @@ class TransformerConfig:
     @property
     def layers(self) -> tuple[Layer, ...]:
         """One for each block."""
-        pattern = [replace(one, rope_theta=one.rope_theta or self.rope_theta) for one in self.pattern or (Layer(),)]
+        pattern = [
+            replace(one, rope_theta=self.rope_theta) if one.rope_theta is None else one
+            for one in self.pattern or (Layer(),)
+        ]
         return tuple(pattern[number % len(pattern)] for number in range(self.n_layers))

@@ -137,7 +137,11 @@ def test_a_cache_grows_when_the_pass_ends(tiny):
 
 @pytest.mark.parametrize(
     "pattern, said",
-    [((Layer(), 3), "pattern must hold a Layer"), ("global", "pattern must hold a Layer")],
+    [
+        ((Layer(), 3), "pattern must hold a Layer"),
+        ("global", "pattern must hold a Layer"),
+        (Layer(), "pattern must hold a Layer"),
+    ],
 )
 def test_a_pattern_of_something_else_is_refused(tiny, pattern, said):
     with pytest.raises(ValueError, match=said):
@@ -148,3 +152,9 @@ def test_a_pattern_of_something_else_is_refused(tiny, pattern, said):
 def test_a_window_that_is_none_is_refused(window):
     with pytest.raises(ValueError, match="window must be"):
         Layer(window=window)
+
+
+@pytest.mark.parametrize("theta", [0.0, -5.0, float("nan"), float("inf")])
+def test_a_theta_by_which_nothing_turns_is_refused_not_replaced_by_the_models(theta):
+    with pytest.raises(ValueError, match="rope_theta must be above 0 and finite"):
+        Layer(rope_theta=theta)
