@@ -43,3 +43,11 @@ def test_no_two_modules_need_each_other():
         TopologicalSorter({name: set(imports(name)) - {"course_lib"} for name in MODULES}).prepare()
     except CycleError as error:
         pytest.fail(" → ".join(error.args[1]))
+
+
+def test_a_files_name_leads_to_one_place():
+    places = {}
+    for path in (MODULES[name] for name in BELOW):
+        places.setdefault(path.name, []).append(path.relative_to(PACKAGE).as_posix())
+    del places["__init__.py"]
+    assert not {name: paths for name, paths in places.items() if len(paths) > 1}

@@ -1,9 +1,9 @@
-"""A character model of Shakespeare, against a trigram: `python -m course_lib.training.shakespeare`.
+"""A character model of Shakespeare, against a trigram: `python -m course_lib.training.shakespeare_run`.
 
 About a million parameters, trained on 40 works, tried on a play that neither model has seen. It takes 74 s on two
 cores, and is ahead of the trigram after 30. The curve that lesson 11 shows is kept in shakespeare_curve.json
-beside this file; `--curve` writes a new one elsewhere. `torchrun --nproc-per-node 2 -m course_lib.training.shakespeare`
-shares the work among processes.
+beside this file; `--curve` writes a new one elsewhere. Several processes share the work:
+`torchrun --nproc-per-node 2 -m course_lib.training.shakespeare_run`.
 """
 
 import json
