@@ -25,26 +25,31 @@ def test_activations_are_what_down_mixes(tiny, family):
     assert not any(block.feed_forward._forward_pre_hooks for block in transformer.blocks)
 
 
-def test_promotion_is_the_neurons_part_of_the_logits(tiny):
-    """Without the last norm, the logits are a sum; take one neuron out of it, and its promotion is missing."""
-    transformer = tiny()
-    transformer.final_norm = Weighted(transformer.final_norm.weight)
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("norm_position", ["pre", "both"])
+def test_promotion_is_the_neurons_part_of_the_logits(tiny, family, norm_position):
+    """Where no norm scales, the logits are a sum; take one neuron out of it, and its promotion is missing."""
+    transformer = tiny(family, norm_position=norm_position)
+    promotion, last = promoted(transformer, 2, 5), transformer.blocks[2]
+    transformer.final_norm = WithoutScale(transformer.final_norm)
+    if norm_position == "both":
+        last.feed_forward_result_norm = WithoutScale(last.feed_forward_result_norm)
     with torch.no_grad():
         fired, before = neuron_activations(transformer, IDS), transformer(IDS)
-        transformer.blocks[2].feed_forward.down.weight[:, 5] = 0
+        last.feed_forward.down.weight[:, 5] = 0
         after = transformer(IDS)
-    transformer = tiny()
-    missing = fired[2, ..., 5, None] * promoted(transformer, 2, 5)
-    torch.testing.assert_close(before - after, missing, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(before - after, fired[2, ..., 5, None] * promotion, atol=1e-4, rtol=1e-4)
 
 
-class Weighted(torch.nn.Module):
-    def __init__(self, weight):
+class WithoutScale(torch.nn.Module):
+    """What a norm does to a vector, but for the scale that the whole vector gets."""
+
+    def __init__(self, norm):
         super().__init__()
-        self.weight = weight
+        self.weight, self.centres = norm.weight, hasattr(norm, "bias")
 
     def forward(self, x):
-        return x * self.weight
+        return (x - x.mean(-1, keepdim=True) if self.centres else x) * self.weight
 
 
 def test_what_cannot_be_read_is_said(tiny):
@@ -56,3 +61,7 @@ def test_what_cannot_be_read_is_said(tiny):
         promoted(tiny(), 3, 0)
     with pytest.raises(ValueError, match="neuron must be from 0 to 31, got -1"):
         promoted(tiny(), 0, -1)
+    with pytest.raises(ValueError, match="one feed-forward network in a block"):
+        promoted(tiny(n_experts=2), 0, 0)
+    with pytest.raises(ValueError, match="must not have post-norm blocks"):
+        promoted(tiny(norm_position="post"), 0, 0)
