@@ -154,6 +154,7 @@ def test_a_right_answer_gets_all_points(name, function):
     assert not any(faults(called(name, function), EXERCISES[name]))
 
 
+@pytest.mark.usefixtures("bad_input")  # a wrong answer may hand the library anything
 @pytest.mark.parametrize("name, function, diagnosis", WRONG)
 def test_a_wrong_answer_loses_points_for_its_own_reason(name, function, diagnosis):
     others = {other for _, other in PROOFS[name].wrongs} - {diagnosis}
@@ -172,6 +173,7 @@ def test_a_right_answer_is_accepted_on_any_inputs(name, function, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bad_input")
 @pytest.mark.parametrize("name, function, diagnosis", WRONG)
 def test_a_wrong_answer_gets_its_own_diagnostic_on_any_inputs(name, function, diagnosis, capsys):
     others = {other for _, other in PROOFS[name].wrongs} - {diagnosis}
