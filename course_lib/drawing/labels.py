@@ -10,7 +10,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
 from matplotlib.textpath import TextPath
 
-MARKS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
+MARKS = {" ": "␣", "\n": "↵", "\t": "⇥"}
 MARKS_IN_PROSE = {character: mark for character, mark in MARKS.items() if character != " "}
 
 

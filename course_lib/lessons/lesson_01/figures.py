@@ -37,8 +37,8 @@ def token_label(tokenizer: Tokenizer, id: int) -> str:
 
 
 def _mark(character: str) -> str:
-    if character in MARKS:
-        return MARKS[character]
+    if mark := (MARKS | {"\r": "␍"}).get(character):  # a browser has this sign, the figures' font has not
+        return mark
     if "\udc80" <= character <= "\udcff":  # how surrogateescape keeps a byte that is no character
         return f"<0x{ord(character) - 0xDC00:02X}>"
     return character if character.isprintable() else f"<U+{ord(character):04X}>"
