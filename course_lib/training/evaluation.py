@@ -1,5 +1,8 @@
 """How surprised a model is by a text that it has not seen."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Integer
@@ -36,18 +39,25 @@ def loss(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not 0 <= (past := whole("past", past)) < context_length:
         raise ValueError(f"past must be from 0 to context_length − 1, {context_length - 1}, got {past}")
-    device, was_training = transformer.device, transformer.training
-    transformer.eval()
-    step = context_length - past
+    device, step = transformer.device, context_length - past
     total, starts = 0.0, torch.arange(0, len(tokens) - context_length, step)
-    try:
+    with evaluating(transformer):
         for some in starts.split(batch_size):
             inputs, targets = windows(tokens, some, context_length)
             logits, targets = transformer(inputs.to(device))[:, past:], targets[:, past:].to(device)
             total += F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
+    return total / (len(starts) * step)
+
+
+@contextmanager
+def evaluating(transformer: Transformer) -> Iterator[None]:
+    """Inside, the model is not in training mode; afterwards it is in the mode that it was in."""
+    was_training = transformer.training
+    transformer.eval()
+    try:
+        yield
     finally:
         transformer.train(was_training)
-    return total / (len(starts) * step)
 
 
 def check_model(transformer: Transformer, tokens: Tensor, context_length: Whole) -> None:

@@ -20,6 +20,7 @@ from course_lib.arguments import SEEDS, Whole, whole
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.batching import pad
 from course_lib.text_worlds import hill_world
+from course_lib.training.evaluation import evaluating
 from course_lib.training.trainer import Trainer
 from course_lib.transformer_block.transformer import Transformer
 
@@ -76,15 +77,13 @@ def loss_and_floor(transformer: Transformer, n_stories: Whole = 1000, seed: Whol
     """
     source, n_stories = hill_world.stories(seed), whole("n_stories", n_stories, 1)
     stories = [next(source).split() for _ in range(n_stories)]
-    where, was_training = transformer.device, transformer.training
-    transformer.eval()
     nats = 0.0
-    for start in range(0, n_stories, 64):
-        rows = [[END_ID, *hill_world.encode(story)] for story in stories[start : start + 64]]
-        ids, real = pad(rows, END_ID)  # what stands behind a story does not reach it
-        logits = transformer(ids[:, :-1].to(where)).cpu()
-        each = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-        nats += each[real[:, 1:].flatten()].sum().item()
-    transformer.train(was_training)
+    with evaluating(transformer):
+        for start in range(0, n_stories, 64):
+            rows = [[END_ID, *hill_world.encode(story)] for story in stories[start : start + 64]]
+            ids, real = pad(rows, END_ID)  # what stands behind a story does not reach it
+            logits = transformer(ids[:, :-1].to(transformer.device)).cpu()
+            each = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+            nats += each[real[:, 1:].flatten()].sum().item()
     words = sum(map(len, stories))
     return nats / words, -sum(map(hill_world.log_probability, stories)) / words
