@@ -27,7 +27,7 @@ def attention_weights(
     """
     config, length = transformer.config, ids.shape[-1]
     refuse_larger(
-        config.n_layers * config.n_heads * ids.numel() * length * transformer.token_embedding.weight.element_size(),
+        config.n_layers * config.n_heads * ids.numel() * length * transformer.dtype.itemsize,
         f"the attention weights of {config.n_layers} × {config.n_heads} heads for ids of the shape {tuple(ids.shape)}",
         "take a shorter text, or fewer at a time",
     )

@@ -41,17 +41,17 @@ def logit_lens(transformer: Transformer, stream: Float[Tensor, "*depth d_model"]
     Raises:
         ValueError: the vectors are not as wide as the model's, or the logits would take more than 1 GiB.
     """
-    config, weight = transformer.config, transformer.token_embedding.weight
+    config = transformer.config
     if stream.shape[-1] != config.d_model:
         raise ValueError(
             f"stream must have the model's width in its last dimension, {config.d_model}, got {tuple(stream.shape)}"
         )
     refuse_larger(
-        stream[..., 0].numel() * config.vocab_size * weight.element_size(),
+        stream[..., 0].numel() * config.vocab_size * transformer.dtype.itemsize,
         f"the logits of {stream[..., 0].numel()} vectors",
         "choose fewer positions, such as stream[:, -1]",
     )
-    return transformer.unembed(transformer.final_norm(stream.to(weight))).cpu()
+    return transformer.unembed(transformer.final_norm(stream.to(transformer.device, transformer.dtype))).cpu()
 
 
 def block_by_block(

@@ -55,11 +55,11 @@ def beam_search(
     width = whole("width", width, 1)
     if not 0 <= length_penalty < float("inf"):
         raise ValueError(f"length_penalty must be 0 or more and finite (0 is no correction), got {length_penalty}")
-    weight, end = transformer.token_embedding.weight, final_length(transformer, prompt, max_new_tokens)
-    cache = KVCache(transformer.config, end, device=weight.device, dtype=weight.dtype)
+    device, end = transformer.device, final_length(transformer, prompt, max_new_tokens)
+    cache = KVCache(transformer.config, end, device=device, dtype=transformer.dtype)
     beam, new = [Hypothesis((), 0.0, 0.0)], [list(prompt)]
     for length in range(1, end - len(prompt) + 1):
-        hidden = transformer.hidden_states(torch.tensor(new, device=weight.device), cache)
+        hidden = transformer.hidden_states(torch.tensor(new, device=device), cache)
         steps = log_softmax(transformer.unembed(hidden[:, -1]).cpu().double())  # (open hypotheses, vocab)
         if steps.isnan().any():
             raise ValueError("the logits are not numbers: the model's numbers broke down")

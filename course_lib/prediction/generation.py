@@ -102,13 +102,13 @@ def generate_ids(
     Raises:
         ValueError: the prompt is empty or leaves no room in the context.
     """
-    weight, ids = transformer.token_embedding.weight, list(prompt)
+    device, ids = transformer.device, list(prompt)
     length = final_length(transformer, prompt, max_new_tokens)
-    cache = KVCache(transformer.config, length, device=weight.device, dtype=weight.dtype) if use_cache else None
+    cache = KVCache(transformer.config, length, device=device, dtype=transformer.dtype) if use_cache else None
     new = ids  # prefill: all at once
     while len(ids) < length:
         with torch.no_grad():
-            hidden = transformer.hidden_states(torch.tensor([new], device=weight.device), cache)
+            hidden = transformer.hidden_states(torch.tensor([new], device=device), cache)
             logits = transformer.unembed(hidden[0, -1])
         chosen = choose(logits, ids)
         if chosen in stop_ids:
@@ -159,12 +159,12 @@ def generate_batch(
         raise ValueError("prompts is empty: give at least one prompt to continue")
     if len(prompts) != len(choosers):
         raise ValueError(f"a chooser for each prompt is needed, got {len(choosers)} for {len(prompts)} prompts")
-    weight, texts = transformer.token_embedding.weight, [list(prompt) for prompt in prompts]
+    device, texts = transformer.device, [list(prompt) for prompt in prompts]
     lengths = [final_length(transformer, prompt, max_new_tokens) for prompt in prompts]
-    new = pad(prompts, pad_id=0, side="left")[0].to(weight.device)
+    new = pad(prompts, pad_id=0, side="left")[0].to(device)
     padding = [new.shape[1] - len(prompt) for prompt in prompts]  # of each row
     room = max(new.shape[1] + length - len(prompt) for length, prompt in zip(lengths, prompts, strict=True))
-    cache = KVCache(transformer.config, room, len(prompts), weight.device, weight.dtype, padding)
+    cache = KVCache(transformer.config, room, len(prompts), device, transformer.dtype, padding)
     rows = list(range(len(prompts))) if max_new_tokens > 0 else []  # those that are still going on
     while rows:
         with torch.no_grad():
@@ -180,7 +180,7 @@ def generate_batch(
         if len(going) < len(rows):
             rows = [rows[place] for place in going]
             cache.keep(going)
-        new = torch.tensor([[texts[row][-1]] for row in rows], device=weight.device)
+        new = torch.tensor([[texts[row][-1]] for row in rows], device=device)
     return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
 
 

@@ -126,9 +126,8 @@ class _Reader:
     """A model and its KV cache, which knows what it holds: a text is run only where it differs from the last one."""
 
     def __init__(self, transformer: Transformer, length: int):
-        weight = transformer.token_embedding.weight
-        self.transformer, self.device, self.read_ids = transformer, weight.device, []
-        self.cache = KVCache(transformer.config, length, device=weight.device, dtype=weight.dtype)
+        self.transformer, self.device, self.read_ids = transformer, transformer.device, []
+        self.cache = KVCache(transformer.config, length, device=self.device, dtype=transformer.dtype)
 
     def read(self, ids: Sequence[int], n: int) -> Float[Tensor, "n vocab"]:
         """The logits after each of the last n ids, on the CPU."""
