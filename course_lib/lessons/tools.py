@@ -24,6 +24,17 @@ def vectors(random, *shape):
     return torch.randn(*shape, generator=random)
 
 
+def only_if(condition, formula):
+    """The formula of a mistake, where it says something: elsewhere it is what others say as well, or right."""
+
+    def or_nothing(*given):
+        if not condition(*given):
+            raise RuntimeError
+        return formula(*given)
+
+    return or_nothing
+
+
 def crash_said(try_out, pieces, sentence):
     """The same check, with a sentence of its own for a crash whose message holds one of the pieces."""
 

@@ -3,7 +3,7 @@
 import torch
 
 from course_lib.classroom.exercise import Exercise
-from course_lib.lessons.tools import vectors
+from course_lib.lessons.tools import only_if, vectors
 
 
 def hidden_first(scores, visible):
@@ -32,15 +32,8 @@ def in_window(distance, window):
 masked_weights = weighed(in_window)
 
 
-def with_a_window(formula):
-    """Without one, it says nothing of its own."""
-
-    def or_nothing(scores, window=None):
-        if window is None:
-            raise RuntimeError
-        return formula(scores, window)
-
-    return or_nothing
+def with_a_window(scores, window=None):
+    return window is not None
 
 
 def after_cached_keys(weigh, random):
@@ -86,11 +79,11 @@ MASKED_WEIGHTS = Exercise(
         "each query sees one token of the future": weighed(
             lambda distance, window: (distance >= -1) & (distance < window)
         ),
-        "the window hides the far past, and the future must be hidden as well": with_a_window(
-            weighed(lambda distance, window: distance.abs() < window)
+        "the window hides the far past, and the future must be hidden as well": only_if(
+            with_a_window, weighed(lambda distance, window: distance.abs() < window)
         ),
-        "the window hides the far past, but here it has put the future back into sight": with_a_window(
-            weighed(lambda distance, window: distance < window)
+        "the window hides the far past, but here it has put the future back into sight": only_if(
+            with_a_window, weighed(lambda distance, window: distance < window)
         ),
         "it ignores the window": weighed(lambda distance, window: distance >= 0),
         "its window is one too wide: the token itself is one of the `window`": weighed(

@@ -6,7 +6,7 @@ import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.classroom.judging import describe
-from course_lib.lessons.tools import crash_said, draw
+from course_lib.lessons.tools import crash_said, draw, only_if
 from course_lib.transformer_block import attention
 
 # ---- causal_mask ----------------------------------------------------------------------------------
@@ -182,15 +182,8 @@ def scale_by(factor):
     return by(divide=lambda d: 1 / factor(d))
 
 
-def in_heads(formula):
-    """Of one head alone, the first dimension is that of the queries: then this says what others say as well."""
-
-    def or_nothing(query, *rest):
-        if query.ndim == 2:
-            raise RuntimeError
-        return formula(query, *rest)
-
-    return or_nothing
+def in_heads(query, *_):
+    return query.ndim > 2  # of one head alone, the first dimension is that of the queries
 
 
 ATTENTION_MISTAKES = {
@@ -203,11 +196,11 @@ ATTENTION_MISTAKES = {
     "it divides by √n_query, the number of queries: d_head is the length of one, query.shape[-1]": by(
         of=lambda q, k: q.shape[-2]
     ),
-    "it divides by the root of the first dimension: d_head is the last one, query.shape[-1]": in_heads(
-        by(of=lambda q, k: q.shape[0])
+    "it divides by the root of the first dimension: d_head is the last one, query.shape[-1]": only_if(
+        in_heads, by(of=lambda q, k: q.shape[0])
     ),
     "rows do not sum to 1: softmax runs over the queries, and each *query* shares out 1 (dim=-1)": by(dim=-2),
-    "softmax runs over the first dimension: over the keys, the last one, is asked for": in_heads(by(dim=0)),
+    "softmax runs over the first dimension: over the keys, the last one, is asked for": only_if(in_heads, by(dim=0)),
     "softmax runs over dimension 1, which are the keys for one head alone: they are the last one, dim=-1": by(dim=1),
     "there is no softmax: scores are not shares": no_softmax,
     "it divides the weights by √d_head: divide the scores, before softmax": scaled_after,

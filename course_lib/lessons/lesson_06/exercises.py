@@ -5,7 +5,7 @@ import math
 import torch
 
 from course_lib.classroom.exercise import Exercise
-from course_lib.lessons.tools import draw
+from course_lib.lessons.tools import draw, only_if
 from course_lib.transformer_block.attention import causal_mask, repeat_kv
 
 # ---- split_heads ----------------------------------------------------------------------------------
@@ -108,9 +108,11 @@ def stepped(**steps):
     return lambda x, q, k, v, o, n_heads: attention(x, q, k, v, o, n_heads, **steps)
 
 
+def several_heads(x, q, k, v, o, n_heads):
+    return n_heads > 1  # by the root of one nothing is divided, which is said otherwise
+
+
 def by_root_of_heads(x, q, k, v, o, n_heads):
-    if n_heads == 1:  # then nothing is divided, which is said otherwise
-        raise RuntimeError
     return attention(x, q, k, v, o, n_heads, weights=lambda query, key: table(query, key, scale=math.sqrt(n_heads)))
 
 
@@ -186,7 +188,7 @@ ATTENTION_MISTAKES = {
     "the scores are divided by √d_model: a head's score sums d_head products": lambda x, q, k, v, o, h: attention(
         x, q, k, v, o, h, weights=lambda query, key: table(query, key, scale=math.sqrt(x.shape[-1]))
     ),
-    "the scores are divided by √n_heads: it is √d_head": by_root_of_heads,
+    "the scores are divided by √n_heads: it is √d_head": only_if(several_heads, by_root_of_heads),
     "cut at once into (batch, heads, position, d_head) and joined in the same way, a head mixes numbers of several "
     "tokens: cut the last dimension, then swap": stepped(cut=at_once, join=unmerged),
     "the split reads the numbers in a wrong order: cut the last dimension, (…, heads, d_head), then swap": stepped(
