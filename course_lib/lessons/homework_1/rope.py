@@ -1,44 +1,22 @@
 """Homework 1, rotary positions: turning rows, and moving keys that were turned before."""
 
+from functools import partial
 from math import pi
 
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.input_processing.positions import rotate, rotation_angles
+from course_lib.lessons import parts
 from course_lib.lessons.tools import draw, shuffled, vectors
 
 
-def apply_rope(x, positions, theta):
-    return rotate(x, rotation_angles(positions, x.shape[-1], theta))
-
-
-def turned(power=lambda pair, d_head: 2 * pair / d_head, where=lambda positions: positions, sign=1, halves=True):
-    """One whose angles or pairs are others."""
-
-    def answer(x, positions, theta):
-        pair = torch.arange(x.shape[-1] // 2)
-        angles = sign * where(positions)[:, None] * theta ** -power(pair, x.shape[-1])
-        return rotate(x, angles, "halves" if halves else "neighbours")
-
-    return answer
-
-
-def turned_as(turn, together=lambda halves: torch.cat(halves, dim=-1)):
-    """One with the right angles, and another formula for a pair."""
-
-    def answer(x, positions, theta):
-        angles = rotation_angles(positions, x.shape[-1], theta)
-        return together(turn(*x.chunk(2, dim=-1), angles.cos(), angles.sin()))
-
-    return answer
-
-
-def with_the_new_a(x, positions, theta):
-    angles = rotation_angles(positions, x.shape[-1], theta)
-    a, b = x.chunk(2, dim=-1)
-    a = a * angles.cos() - b * angles.sin()
-    return torch.cat((a, a * angles.sin() + b * angles.cos()), dim=-1)
+def apply_rope(
+    x, positions, theta,
+    power=lambda pair, d_head: 2 * pair / d_head, where=lambda positions: positions, sign=1, **slips,
+):  # fmt: skip
+    """RoPE at any positions; the keywords are somebody's slips."""
+    pair = torch.arange(x.shape[-1] // 2)
+    return parts.turned(x, sign * where(positions)[:, None] * theta ** -power(pair, x.shape[-1]), **slips)
 
 
 def places(random, number):
@@ -76,43 +54,52 @@ APPLY_ROPE = Exercise(
     may_call=("patterns",),
     checks={"rotation": (one_pair, many_pairs, heads, other_bases)},
     mistakes={
-        "it pairs neighbours, 2i with 2i + 1: here the first half is paired with the second": turned(halves=False),
-        "it turns the other way round: a cos − b sin, and a sin + b cos": turned(sign=-1),
-        "the slow pairs turn too fast: the exponent is −2i/d_head, and i counts the pairs": turned(
-            lambda pair, d_head: pair / d_head
+        "it pairs neighbours, 2i with 2i + 1: here the first half is paired with the second": partial(
+            apply_rope, apart=parts.neighbours, together=parts.as_neighbours
         ),
-        "the slow pairs turn too slowly: i counts the pairs, from 0 to d_head/2 − 1": turned(
-            lambda pair, d_head: 4 * pair / d_head
+        "it turns the other way round: a cos − b sin, and a sin + b cos": partial(apply_rope, sign=-1),
+        "the slow pairs turn too fast: the exponent is −2i/d_head, and i counts the pairs": partial(
+            apply_rope, power=lambda pair, d_head: pair / d_head
         ),
-        "the first pair does not turn by one radian a position: i counts from 0": turned(
-            lambda pair, d_head: 2 * (pair + 1) / d_head
+        "the slow pairs turn too slowly: i counts the pairs, from 0 to d_head/2 − 1": partial(
+            apply_rope, power=lambda pair, d_head: 4 * pair / d_head
         ),
-        "the later pairs turn faster: the exponent is negative": turned(lambda pair, d_head: -2 * pair / d_head),
-        "every pair turns alike: pair i turns by position · theta^(−2i/d_head)": turned(lambda pair, d_head: 0 * pair),
-        "it ignores `positions` and counts 0, 1, 2 …: the tokens may stand anywhere": turned(
-            where=lambda positions: torch.arange(len(positions))
+        "the first pair does not turn by one radian a position: i counts from 0": partial(
+            apply_rope, power=lambda pair, d_head: 2 * (pair + 1) / d_head
         ),
-        "its positions are one too high": turned(where=lambda positions: positions + 1),
-        "the second half is made with the first half's new numbers: both need the old ones": with_the_new_a,
-        "sine and cosine are swapped: at position 0 nothing turns": turned_as(
-            lambda a, b, cos, sin: (a * sin - b * cos, a * cos + b * sin)
+        "the later pairs turn faster: the exponent is negative": partial(
+            apply_rope, power=lambda pair, d_head: -2 * pair / d_head
         ),
-        "a sign is wrong: the first of a pair becomes a cos − b sin, with a minus": turned_as(
-            lambda a, b, cos, sin: (a * cos + b * sin, a * sin + b * cos)
+        "every pair turns alike: pair i turns by position · theta^(−2i/d_head)": partial(
+            apply_rope, power=lambda pair, d_head: 0 * pair
         ),
-        "a sign is wrong: the second of a pair becomes a sin + b cos, with a plus": turned_as(
-            lambda a, b, cos, sin: (a * cos - b * sin, a * sin - b * cos)
+        "it ignores `positions` and counts 0, 1, 2 …: the tokens may stand anywhere": partial(
+            apply_rope, where=lambda positions: torch.arange(len(positions))
         ),
-        "a sign is wrong: in the second of a pair, a sin has no minus": turned_as(
-            lambda a, b, cos, sin: (a * cos - b * sin, b * cos - a * sin)
+        "its positions are one too high": partial(apply_rope, where=lambda positions: positions + 1),
+        "the second half is made with the first half's new numbers: both need the old ones": partial(
+            apply_rope, turn=parts.first_one_overwritten
         ),
-        "the turned halves come out interleaved: they belong one after the other": turned_as(
-            lambda a, b, cos, sin: (a * cos - b * sin, a * sin + b * cos),
-            together=lambda halves: torch.stack(halves, dim=-1).flatten(-2),
+        "sine and cosine are swapped: at position 0 nothing turns": partial(
+            apply_rope, turn=parts.sine_and_cosine_swapped
         ),
-        "it takes the angles for degrees, and they are radians": turned(where=lambda positions: positions * (pi / 180)),
-        "it turns by degrees: the angles are radians, and torch.cos takes radians": turned(
-            where=lambda positions: positions * (180 / pi)
+        "a sign is wrong: the first of a pair becomes a cos − b sin, with a minus": partial(
+            apply_rope, turn=parts.first_sign_wrong
+        ),
+        "a sign is wrong: the second of a pair becomes a sin + b cos, with a plus": partial(
+            apply_rope, turn=parts.second_sign_wrong
+        ),
+        "a sign is wrong: in the second of a pair, a sin has no minus": partial(
+            apply_rope, turn=lambda a, b, cos, sin: (a * cos - b * sin, b * cos - a * sin)
+        ),
+        "the turned halves come out interleaved: they belong one after the other": partial(
+            apply_rope, together=parts.as_neighbours
+        ),
+        "it takes the angles for degrees, and they are radians": partial(
+            apply_rope, where=lambda positions: positions * (pi / 180)
+        ),
+        "it turns by degrees: the angles are radians, and torch.cos takes radians": partial(
+            apply_rope, where=lambda positions: positions * (180 / pi)
         ),
         "it ignores theta and takes 10,000": lambda x, positions, theta: apply_rope(x, positions, 10_000.0),
     },
@@ -128,16 +115,9 @@ APPLY_ROPE = Exercise(
 )
 
 
-def move_keys(keys, shift, theta):
-    return apply_rope(keys, torch.full((keys.shape[-2],), shift), theta)
-
-
-def moved_by(positions):
-    return lambda keys, shift, theta: apply_rope(keys, positions(len(keys), shift), theta)
-
-
-def moved_in_neighbours(keys, shift, theta):
-    return rotate(keys, rotation_angles(torch.full((len(keys),), shift), keys.shape[-1], theta), "neighbours")
+def move_keys(keys, shift, theta, positions=lambda n, shift: torch.full((n,), shift), **slips):
+    """Keys that were turned once, at other positions; the keywords are somebody's slips."""
+    return apply_rope(keys, positions(keys.shape[-2], shift), theta, **slips)
 
 
 def to_the_right(move, random):
@@ -181,26 +161,30 @@ MOVE_KEYS = Exercise(
     may_call=("positions",),
     checks={"shift": (to_the_right, to_the_left, other_base, scores_stay)},
     mistakes={
-        "it turns the wrong way: a key that moves up by 1 turns on by one more step": moved_by(
-            lambda n, shift: torch.full((n,), -shift)
+        "it turns the wrong way: a key that moves up by 1 turns on by one more step": partial(
+            move_keys, positions=lambda n, shift: torch.full((n,), -shift)
         ),
-        "it turns a key for its new position, and it had been turned before: only the difference is missing": moved_by(
-            lambda n, shift: torch.arange(n) + shift
+        "it turns a key for its new position, and it had been turned before: only the difference is missing": partial(
+            move_keys, positions=lambda n, shift: torch.arange(n) + shift
         ),
-        "each key turns farther than the one before it: all of them move by the same shift": moved_by(
-            lambda n, shift: torch.arange(n) * shift
+        "each key turns farther than the one before it: all of them move by the same shift": partial(
+            move_keys, positions=lambda n, shift: torch.arange(n) * shift
         ),
-        "each key turns farther than the one before it, the first by one shift: all move by the same": moved_by(
-            lambda n, shift: torch.arange(1, n + 1) * shift
+        "each key turns farther than the one before it, the first by one shift: all move by the same": partial(
+            move_keys, positions=lambda n, shift: torch.arange(1, n + 1) * shift
         ),
-        "every pair turns alike: pair i turns by shift · theta^(−2i/d_head)": lambda keys, shift, theta: apply_rope(
-            keys, torch.full((len(keys),), shift), 1.0
+        "every pair turns alike: pair i turns by shift · theta^(−2i/d_head)": lambda keys, shift, theta: move_keys(
+            keys, shift, 1.0
         ),
-        "it pairs neighbours, 2i with 2i + 1: here the first half is paired with the second": moved_in_neighbours,
+        "it pairs neighbours, 2i with 2i + 1: here the first half is paired with the second": partial(
+            move_keys, apart=parts.neighbours, together=parts.as_neighbours
+        ),
         "it moves the rows: they stay in their order, and each is turned": lambda keys, shift, theta: keys.roll(
             shift, 0
         ),
-        "it turns by one step, whatever the shift is": moved_by(lambda n, shift: torch.full((n,), 1)),
+        "it turns by one step, whatever the shift is": partial(
+            move_keys, positions=lambda n, shift: torch.full((n,), 1)
+        ),
         "it ignores theta and takes 10,000": lambda keys, shift, theta: move_keys(keys, shift, 10_000.0),
         "the keys come back as they were": lambda keys, shift, theta: keys,
         "it adds the shift to the numbers: a key moves by turning": lambda keys, shift, theta: keys + shift,

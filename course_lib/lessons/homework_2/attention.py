@@ -1,7 +1,9 @@
 """Homework 2: grouped-query attention."""
 
+from functools import partial
+
 from course_lib.classroom.exercise import Exercise
-from course_lib.lessons.homework_2.layer_parts import SLIPS_OF_ATTENTION, attended, scaled, stay, turning
+from course_lib.lessons.parts import SLIPS_OF_ATTENTION, attended, scaled, stay, turning
 from course_lib.lessons.tools import some, vectors
 
 
@@ -11,15 +13,13 @@ def taken_apart(qkv, n_heads, n_kv_heads, order=("query", "key", "value")):
     return dict(zip(order, qkv.split(sizes), strict=True))
 
 
-def attending(order=("query", "key", "value"), give=lambda x, found: found, **slips):
-    def answer(x, qkv, output, n_heads, n_kv_heads, turn):
-        weights = taken_apart(qkv, n_heads, n_kv_heads, order) | {"output": output}
-        return give(x, attended(x, weights, n_heads, n_kv_heads, turn, **slips))
-
-    return answer
-
-
-grouped_attention = attending()
+def grouped_attention(
+    x, qkv, output, n_heads, n_kv_heads, turn,
+    order=("query", "key", "value"), give=lambda x, found: found, **slips,
+):  # fmt: skip
+    """What attention adds; the keywords are somebody's slips."""
+    weights = taken_apart(qkv, n_heads, n_kv_heads, order) | {"output": output}
+    return give(x, attended(x, weights, n_heads, n_kv_heads, turn, **slips))
 
 
 def attentions(random, turn, shapes):
@@ -62,17 +62,17 @@ GROUPED_ATTENTION = Exercise(
     may_call=("positions",),
     checks={"attention": (groups, extremes, positions, one_token)},
     mistakes={
-        "keys and values are swapped: after the queries' rows come the keys', then the values'": attending(
-            order=("query", "value", "key")
+        "keys and values are swapped: after the queries' rows come the keys', then the values'": partial(
+            grouped_attention, order=("query", "value", "key")
         ),
-        "the queries' rows are not the first: queries, keys, values is the order": attending(
-            order=("key", "value", "query")
+        "the queries' rows are not the first: queries, keys, values is the order": partial(
+            grouped_attention, order=("key", "value", "query")
         ),
-        "x is added: what attention adds to the stream is asked for, and that alone": attending(
-            give=lambda x, found: x + found
+        "x is added: what attention adds to the stream is asked for, and that alone": partial(
+            grouped_attention, give=lambda x, found: x + found
         ),
     }
-    | {sentence: attending(**slips) for sentence, slips in SLIPS_OF_ATTENTION.items()},
+    | {sentence: partial(grouped_attention, **slips) for sentence, slips in SLIPS_OF_ATTENTION.items()},
     hints=(
         "Six steps: multiply by `qkv`, take the three pieces apart, cut each into heads, turn queries and keys, "
         "let the heads attend, put them together and multiply by `output`.",

@@ -3,7 +3,7 @@
 import torch
 
 from course_lib.classroom.exercise import Exercise
-from course_lib.lessons.homework_2.masking import hidden_first
+from course_lib.lessons.parts import hidden_first
 from course_lib.lessons.tools import vectors
 
 

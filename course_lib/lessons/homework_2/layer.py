@@ -1,25 +1,15 @@
 """Homework 2, a layer: the feed-forward half, one layer of a real model, and a block to repair."""
 
 import functools
+from functools import partial
 
 import torch
 from torch.nn.functional import silu
 
 from course_lib import assets
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.lessons.homework_2.layer_parts import (
-    SLIPS_OF_ATTENTION,
-    SLIPS_OF_NORM,
-    attended,
-    by_position,
-    gated,
-    in_blocks,
-    in_turns,
-    rms,
-    scaled,
-    turning,
-)
-from course_lib.lessons.homework_2.masking import weighed
+from course_lib.lessons import parts
+from course_lib.lessons.parts import SLIPS_OF_ATTENTION, SLIPS_OF_NORM, block, gated, rms, scaled, turning
 from course_lib.lessons.tools import draw, shuffled, some, vectors
 from course_lib.pretrained.checkpoints import transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
@@ -28,15 +18,11 @@ from course_lib.pretrained.vocabularies import tokenizer_from_gguf_metadata
 # ---- the feed-forward half -----------------------------------------------------------------------
 
 
-def fed(norm=rms, bend=lambda gate, up: silu(gate) * up, add=lambda x, normed, more: x + more):
-    def answer(x, weight, eps, gate, up, down):
-        normed = norm(x, weight, eps)
-        return add(x, normed, gated(normed, gate, up, down, bend))
-
-    return answer
-
-
-feed_forward_half = fed()
+def feed_forward_half(
+    x, weight, eps, gate, up, down, norm=rms, bend=parts.swiglu, add=lambda x, normed, more: x + more
+):
+    normed = norm(x, weight, eps)
+    return add(x, normed, gated(normed, gate, up, down, bend))
 
 
 def normed_last(x, weight, eps, gate, up, down):
@@ -90,27 +76,31 @@ FEED_FORWARD_HALF = Exercise(
     may_call=(),
     checks={"half": (one_text, batches, small_rows)},
     mistakes={
-        "the stream is lost: the result is added to x": fed(add=lambda x, normed, more: more),
-        "the result is added to the normalized rows: it is added to x itself": fed(
-            add=lambda x, normed, more: normed + more
+        "the stream is lost: the result is added to x": partial(feed_forward_half, add=lambda x, normed, more: more),
+        "the result is added to the normalized rows: it is added to x itself": partial(
+            feed_forward_half, add=lambda x, normed, more: normed + more
         ),
-        "x enters the network as it is: normalize it first": fed(norm=lambda x, weight, eps: x),
+        "x enters the network as it is: normalize it first": partial(feed_forward_half, norm=parts.as_it_is),
         "it normalizes what comes out of the network: what goes in is normalized": normed_last,
         "it normalizes the sum at the end, which is post-norm: here the network's input is normalized": post_normed,
-        "its eps is always 1e-5: take the one that is given": fed(norm=lambda x, weight, eps: rms(x, weight, 1e-5)),
-        "gate and up are swapped: the activation is on the gate": fed(bend=lambda gate, up: gate * silu(up)),
-        "the gate passes sigmoid alone: SiLU is x · sigmoid(x)": fed(bend=lambda gate, up: gate.sigmoid() * up),
-        "the gate passes a ReLU: here it is SiLU": fed(bend=lambda gate, up: gate.relu() * up),
-        "the gate passes a GELU: here it is SiLU": fed(bend=lambda gate, up: torch.nn.functional.gelu(gate) * up),
-        "the activation is on both: on the gate alone": fed(bend=lambda gate, up: silu(gate) * silu(up)),
-        "the activation comes after the product: on the gate alone, before it": fed(
-            bend=lambda gate, up: silu(gate * up)
+        "its eps is always 1e-5: take the one that is given": partial(
+            feed_forward_half, norm=lambda x, weight, eps: rms(x, weight, 1e-5)
         ),
-        "gate and up are added: they are multiplied, number by number": fed(bend=lambda gate, up: silu(gate) + up),
-        "there is no activation: the gate passes SiLU": fed(bend=lambda gate, up: gate * up),
-        "`up` is not used: the gate is multiplied with it": fed(bend=lambda gate, up: silu(gate)),
+        "gate and up are swapped: the activation is on the gate": partial(feed_forward_half, bend=parts.bent_up),
+        "the gate passes sigmoid alone: SiLU is x · sigmoid(x)": partial(feed_forward_half, bend=parts.sigmoid_gate),
+        "the gate passes a ReLU: here it is SiLU": partial(feed_forward_half, bend=lambda gate, up: gate.relu() * up),
+        "the gate passes a GELU: here it is SiLU": partial(feed_forward_half, bend=parts.gelu_gate),
+        "the activation is on both: on the gate alone": partial(
+            feed_forward_half, bend=lambda gate, up: silu(gate) * silu(up)
+        ),
+        "the activation comes after the product: on the gate alone, before it": partial(
+            feed_forward_half, bend=parts.bent_product
+        ),
+        "gate and up are added: they are multiplied, number by number": partial(feed_forward_half, bend=parts.summed),
+        "there is no activation: the gate passes SiLU": partial(feed_forward_half, bend=parts.unbent),
+        "`up` is not used: the gate is multiplied with it": partial(feed_forward_half, bend=parts.gate_alone),
     }
-    | {sentence: fed(norm=norm) for sentence, norm in SLIPS_OF_NORM.items()},
+    | {sentence: partial(feed_forward_half, norm=norm) for sentence, norm in SLIPS_OF_NORM.items()},
     hints=(
         "Three steps: the normalized rows, the network on them, and the sum with x as it came in.",
         "The mean of the squares of each row: `x.pow(2).mean(dim=-1, keepdim=True)`. `keepdim` leaves a dimension of "
@@ -137,40 +127,18 @@ STORED = {  # our name: the name in a GGUF file, after "blk.7."
 }
 
 
-def block(
-    x,
-    weights,
-    n_heads,
-    n_kv_heads,
-    turn,
-    eps,
-    bend=lambda gate, up: silu(gate) * up,
-    first=lambda x, normed, gathered: x + gathered,
-    last=lambda x, normed, more: x + more,
-    reads=lambda x, stream: stream,
-    norm=rms,
-    **slips,
-):
-    normed = norm(x, weights["attention_norm"], eps)
-    stream = first(x, normed, attended(normed, weights, n_heads, n_kv_heads, turn, **slips))
-    normed = norm(reads(x, stream), weights["feed_forward_norm"], eps)
-    return last(stream, normed, gated(normed, weights["gate"], weights["up"], weights["down"], bend))
-
-
-def running(pairs="neighbours", theta=None, eps=None, renamed=None, which=lambda layer: layer, **slips):
-    def answer(x, tensors, layer, settings):
-        prefix = f"blk.{which(layer)}."
-        if f"{prefix}attn_q.weight" not in tensors:
-            raise IndexError  # such a layer is not there, and the formula says nothing
-        weights = {ours: tensors[f"{prefix}{theirs}.weight"] for ours, theirs in (STORED | (renamed or {})).items()}
-        turn = turning(theta or settings["theta"], pairs)
-        eps_used = settings["eps"] if eps is None else eps
-        return block(x, weights, settings["n_heads"], settings["n_kv_heads"], turn, eps_used, **slips)
-
-    return answer
-
-
-run_layer = running()
+def run_layer(
+    x, tensors, layer, settings,
+    pairs="neighbours", theta=None, eps=None, renamed=None, which=lambda layer: layer, **slips,
+):  # fmt: skip
+    """The activations after a layer; the keywords are somebody's slips."""
+    prefix = f"blk.{which(layer)}."
+    if f"{prefix}attn_q.weight" not in tensors:
+        raise IndexError  # such a layer is not there, and the formula says nothing
+    weights = {ours: tensors[f"{prefix}{theirs}.weight"] for ours, theirs in (STORED | (renamed or {})).items()}
+    turn = turning(theta or settings["theta"], pairs)
+    eps = settings["eps"] if eps is None else eps
+    return block(x, weights, settings["n_heads"], settings["n_kv_heads"], turn, eps, **slips)
 
 
 def small_file(random, layers, n_heads=4, n_kv_heads=2, d_head=4, d_ff=10, wider=1):
@@ -217,8 +185,8 @@ TWICE_AS_WIDE = {  # slips that show where the heads together are twice as wide 
     ),
     "its heads are d_model / n_heads wide, and so there are too many of them: attn_q's rows say how wide a head is": (
         dict(
-            cut=lambda rows, n_heads: by_position(rows, 2 * n_heads),
-            share=lambda heads, n_heads: in_blocks(heads, 2 * n_heads),
+            cut=lambda rows, n_heads: parts.by_position(rows, 2 * n_heads),
+            share=lambda heads, n_heads: parts.in_blocks(heads, 2 * n_heads),
         )
     ),
 }
@@ -241,7 +209,7 @@ def wide_heads(run, random):
         tensors = small_file(random, [layer], *heads, wider=2)
         settings = {"n_heads": heads[0], "n_kv_heads": heads[1], "theta": 50.0, "eps": 0.01}
         inputs.append((vectors(random, 1, n, 2 * heads[0]) * 0.3, tensors, layer, settings))
-    compare_wide(run, inputs, running)
+    compare_wide(run, inputs, partial(partial, run_layer))
 
 
 TEXTS = (
@@ -301,52 +269,56 @@ RUN_LAYER = Exercise(
     may_call=("positions",),
     checks={"activations": (made_up_layers, wide_heads, layer_of_smollm2)},
     mistakes={
-        'it pairs i with i + d_head/2: a GGUF file has neighbours, `rotate(…, "neighbours")`': running(pairs="halves"),
-        "it ignores theta: `rotation_angles` takes 10,000 where it is not told": running(theta=10_000.0),
-        "it ignores eps and takes 1e-5": running(eps=1e-5),
-        "it leaves eps out": running(eps=0.0),
-        "the two norms are swapped: attn_norm belongs to attention, ffn_norm to the feed-forward network": running(
-            renamed={"attention_norm": "ffn_norm", "feed_forward_norm": "attn_norm"}
+        'it pairs i with i + d_head/2: a GGUF file has neighbours, `rotate(…, "neighbours")`': partial(
+            run_layer, pairs="halves"
         ),
-        "both norms have the same weight: attn_norm comes first, ffn_norm second": running(
-            renamed={"feed_forward_norm": "attn_norm"}
+        "it ignores theta: `rotation_angles` takes 10,000 where it is not told": partial(run_layer, theta=10_000.0),
+        "it ignores eps and takes 1e-5": partial(run_layer, eps=1e-5),
+        "it leaves eps out": partial(run_layer, eps=0.0),
+        "the two norms are swapped: attn_norm belongs to attention, ffn_norm to the feed-forward network": partial(
+            run_layer, renamed={"attention_norm": "ffn_norm", "feed_forward_norm": "attn_norm"}
         ),
-        "ffn_norm is at work twice: attn_norm comes first": running(renamed={"attention_norm": "ffn_norm"}),
-        "gate and up are swapped: their shapes are the same, their names are not": running(
-            renamed={"gate": "ffn_up", "up": "ffn_gate"}
+        "both norms have the same weight: attn_norm comes first, ffn_norm second": partial(
+            run_layer, renamed={"feed_forward_norm": "attn_norm"}
         ),
-        "keys and values are swapped: their shapes are the same, their names are not": running(
-            renamed={"key": "attn_v", "value": "attn_k"}
+        "ffn_norm is at work twice: attn_norm comes first": partial(run_layer, renamed={"attention_norm": "ffn_norm"}),
+        "gate and up are swapped: their shapes are the same, their names are not": partial(
+            run_layer, renamed={"gate": "ffn_up", "up": "ffn_gate"}
         ),
-        "queries and output are swapped: their shapes are the same, their names are not": running(
-            renamed={"query": "attn_output", "output": "attn_q"}
+        "keys and values are swapped: their shapes are the same, their names are not": partial(
+            run_layer, renamed={"key": "attn_v", "value": "attn_k"}
+        ),
+        "queries and output are swapped: their shapes are the same, their names are not": partial(
+            run_layer, renamed={"query": "attn_output", "output": "attn_q"}
         ),
         "the matrix of the output is applied the wrong way round: it is square, so nothing complains; x @ weight.T": (
-            running(output=lambda rows, matrix: rows @ matrix)
+            partial(run_layer, output=lambda rows, matrix: rows @ matrix)
         ),
-        "the matrix of the output is left out": running(output=lambda rows, matrix: rows),
-        "it runs the layer 0, whatever `layer` says": running(which=lambda layer: 0),
-        "it runs the layer before: layers count from 0, in the file too": running(
-            which=lambda layer: max(layer - 1, 0)
+        "the matrix of the output is left out": partial(run_layer, output=lambda rows, matrix: rows),
+        "it runs the layer 0, whatever `layer` says": partial(run_layer, which=lambda layer: 0),
+        "it runs the layer before: layers count from 0, in the file too": partial(
+            run_layer, which=lambda layer: max(layer - 1, 0)
         ),
-        "it runs the layer after: layers count from 0, in the file too": running(which=lambda layer: layer + 1),
-        "what attention adds is lost: the stream is x + attention": running(first=lambda x, normed, gathered: x),
-        "after attention the stream is lost: x + attention": running(first=lambda x, normed, gathered: gathered),
-        "attention is added to the normalized rows: the stream itself goes on": running(
-            first=lambda x, normed, gathered: normed + gathered
+        "it runs the layer after: layers count from 0, in the file too": partial(
+            run_layer, which=lambda layer: layer + 1
         ),
-        "at the end the stream is lost: what the network gives is added to it": running(
-            last=lambda x, normed, more: more
+        "what attention adds is lost: the stream is x + attention": partial(run_layer, wire=parts.without_attention),
+        "after attention the stream is lost: x + attention": partial(run_layer, wire=parts.stream_lost_at_attention),
+        "attention is added to the normalized rows: the stream itself goes on": partial(
+            run_layer, wire=parts.attention_on_the_copy
         ),
-        "the network's result is added to the normalized rows: the stream itself goes on": running(
-            last=lambda x, normed, more: normed + more
+        "at the end the stream is lost: what the network gives is added to it": partial(
+            run_layer, wire=parts.stream_lost_at_feed
         ),
-        "the feed-forward network reads x as it was before attention": running(reads=lambda x, stream: x),
-        "nothing is normalized: each part reads a normalized copy of the stream": running(
-            norm=lambda x, weight, eps: x
+        "the network's result is added to the normalized rows: the stream itself goes on": partial(
+            run_layer, wire=parts.feed_on_the_copy
+        ),
+        "the feed-forward network reads x as it was before attention": partial(run_layer, wire=parts.side_by_side),
+        "nothing is normalized: each part reads a normalized copy of the stream": partial(
+            run_layer, norm=parts.as_it_is
         ),
     }
-    | {sentence: running(**slips) for sentence, slips in SLIPS_OF_ATTENTION.items()},
+    | {sentence: partial(run_layer, **slips) for sentence, slips in SLIPS_OF_ATTENTION.items()},
     hints=(
         'Lay the nine tensors out first: `tensors[f"blk.{layer}.attn_q.weight"]` and so on, and look at their '
         "shapes. Then two halves: x + attention(norm(x)), and the same with the feed-forward network.",
@@ -362,19 +334,9 @@ RUN_LAYER = Exercise(
 # ---- a repair ------------------------------------------------------------------------------------
 
 
-def repairing(**slips):
-    def answer(x, weights, n_heads, n_kv_heads, turn):
-        return block(x, weights, n_heads, n_kv_heads, turn, 1e-5, **slips)
-
-    return answer
-
-
-repaired_block = repairing()
-
-
-def loses_the_stream(slips):
-    """The planted bug: x becomes its normalized copy, and all that follows is added to that."""
-    return repairing(first=lambda x, normed, gathered: normed + gathered, **slips)
+repaired_block = partial(block, eps=1e-5)
+# the planted bug: x becomes its normalized copy, and all that follows is added to that
+loses_the_stream = partial(repaired_block, wire=parts.attention_on_the_copy)
 
 
 def blocks(random, shapes, unit=False):
@@ -392,7 +354,9 @@ def stream_kept(repair, random):
     """the stream: what each part finds is added to x, and where both find nothing, x comes out as it went in"""
     [(x, weights, *rest)] = blocks(random, ((2, 2, 1),))
     nothing = {name: torch.zeros_like(weights[name]) for name in ("output", "down")}
-    lost = {"the stream is lost: even where both parts find nothing, x does not come out as it went in": LOST}
+    lost = {
+        "the stream is lost: even where both parts find nothing, x does not come out as it went in": loses_the_stream
+    }
     repair.compare([(x, weights | nothing, *rest), *blocks(random, ((2, 2, 1), (3, 1, 1), (4, 4, 1)))], lost)
 
 
@@ -400,7 +364,7 @@ def groups_right(repair, random):
     """the groups: with fewer key heads than query heads, each query head reads its own group's"""
     turns = {
         "with as many key heads as query heads all is well, with fewer the result is another: who reads whom?": (
-            repairing(share=in_turns)
+            partial(repaired_block, share=parts.in_turns)
         )
     }
     repair.compare(blocks(random, ((4, 2, 1), (6, 2, 1), (6, 3, 1)), unit=True), turns)
@@ -422,9 +386,6 @@ def future_hidden(repair, random):
     repair.compare(blocks(random, ((2, 2, 2), (3, 3, 4), (4, 4, 5)), unit=True))
 
 
-LOST = loses_the_stream({})
-
-
 REPAIRED_BLOCK = Exercise(
     name="repaired_block",
     lesson="hw2",
@@ -433,20 +394,18 @@ REPAIRED_BLOCK = Exercise(
     may_call=(),
     checks={"stream": (stream_kept,), "groups": (groups_right,), "future": (future_hidden,)},
     mistakes={
-        "a token does not see itself any more": repairing(weigh=weighed(lambda distance, window: distance > 0)),
-        "attention reads the stream as it is: a normalized copy is what it reads": repairing(
-            norm=lambda x, weight, eps: x
+        "a token does not see itself any more": partial(repaired_block, see=parts.before_itself),
+        "attention reads the stream as it is: a normalized copy is what it reads": partial(
+            repaired_block, norm=parts.as_it_is
         ),
-        "the feed-forward network reads x as it was before attention": repairing(reads=lambda x, stream: x),
-        "what attention finds is lost": repairing(first=lambda x, normed, gathered: x),
-        "at the end the stream is lost: the network's result is added to it": repairing(
-            last=lambda x, normed, more: more
+        "the feed-forward network reads x as it was before attention": partial(repaired_block, wire=parts.side_by_side),
+        "what attention finds is lost": partial(repaired_block, wire=parts.without_attention),
+        "at the end the stream is lost: the network's result is added to it": partial(
+            repaired_block, wire=parts.stream_lost_at_feed
         ),
-        "the scores are not divided any more": repairing(divide=lambda d_head, d_model: 1),
-        "nothing is turned any more: queries and keys were, and rightly": repairing(turned=()),
-        "all query heads read the first key head": repairing(
-            share=lambda heads, n_heads: in_blocks(heads[:, :1], n_heads)
-        ),
+        "the scores are not divided any more": partial(repaired_block, divide=parts.undivided),
+        "nothing is turned any more: queries and keys were, and rightly": partial(repaired_block, turned=()),
+        "all query heads read the first key head": partial(repaired_block, share=parts.first_for_all),
     },
     hints=(
         "The three symptoms are three bugs, and no line has two. Look at what a symptom is about: what is added to "

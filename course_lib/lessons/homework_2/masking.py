@@ -1,17 +1,12 @@
 """Homework 2: who may look at whom."""
 
+from functools import partial
+
 import torch
 
 from course_lib.classroom.exercise import Exercise
+from course_lib.lessons.parts import hidden_first, hidden_last, over_queries
 from course_lib.lessons.tools import only_if, vectors
-
-
-def hidden_first(scores, visible):
-    return scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
-
-
-def hidden_last(scores, visible):
-    return scores.softmax(dim=-1) * visible
 
 
 def weighed(see, hide=hidden_first, first_query=lambda n_query, n_key: n_key - n_query):
@@ -93,11 +88,11 @@ MASKED_WEIGHTS = Exercise(
             lambda distance, window: (distance >= 0) & ((distance < window - 1) | (distance == 0))
         ),
         "what is hidden gets the score 0, and e to the power of 0 is 1: take −∞": weighed(
-            in_window, lambda scores, visible: (scores * visible).softmax(dim=-1)
+            in_window, partial(hidden_first, closed=0.0)
         ),
         "its rows do not sum to 1: the mask comes after the softmax": weighed(in_window, hidden_last),
         "its columns sum to 1, not its rows: softmax runs over the keys, the last dimension": weighed(
-            in_window, lambda scores, visible: scores.masked_fill(~visible, -torch.inf).softmax(dim=-2)
+            in_window, over_queries
         ),
         "it gives the masked scores; the weights that softmax makes of them are asked for": weighed(
             in_window, lambda scores, visible: scores.masked_fill(~visible, -torch.inf)

@@ -1,15 +1,13 @@
 """Homework 3: attention with a KV cache."""
 
+from functools import partial
+
 import torch
-from torch.nn.functional import silu
 
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.input_processing.positions import rotate, rotation_angles
+from course_lib.lessons.parts import all_keys, before_itself, gated, mixed, past, rms
 from course_lib.lessons.tools import vectors
-
-
-def rms(x, weight):
-    return x / (x.pow(2).mean(dim=-1, keepdim=True) + 1e-5).sqrt() * weight
 
 
 def small_model(random, n_layers=2, n_heads=2, d_head=4, words=11):
@@ -26,13 +24,12 @@ def small_model(random, n_layers=2, n_heads=2, d_head=4, words=11):
         first, last = (1 + vectors(random, d_model) / 3 for _ in range(2))
 
         def read(x):
-            rows = rms(x, first)
+            rows = rms(x, first, 1e-5)
             return tuple((rows @ weights[name].T).unflatten(-1, (n_heads, -1)).transpose(0, 1) for name in names[:3])
 
         def write(x, mixed):
             x = x + mixed.transpose(0, 1).flatten(1) @ weights["output"].T
-            rows = rms(x, last)
-            return x + (silu(rows @ gate.T) * (rows @ up.T)) @ down.T
+            return x + gated(rms(x, last, 1e-5), gate, up, down)
 
         return read, write
 
@@ -45,55 +42,37 @@ def small_model(random, n_layers=2, n_heads=2, d_head=4, words=11):
         return rotate(rows, rotation_angles(positions, d_head, 40.0), "halves")
 
     def unembed(x):
-        return rms(x, 1.0) @ table.T
+        return rms(x, 1.0, 1e-5) @ table.T
 
     return {"embed": embed, "layers": [layer() for _ in range(n_layers)], "turn": turn, "unembed": unembed}
-
-
-def in_order(n_new, n_all):
-    """The mask: each new token sees everything that was kept, and the new ones up to itself."""
-    return torch.ones(n_new, n_all, dtype=torch.bool).tril(n_all - n_new)
 
 
 def appended(old, new):
     return new if old is None else torch.cat([old, new], dim=1)
 
 
-def running(
-    start=lambda n_kept: n_kept,
-    see=in_order,
-    add=appended,
-    read_from=lambda layer: layer,
-    turned=("query", "key"),
-    turn_all=False,
-    divide=True,
-    keeps=lambda old, new, all: all,
-    pair=lambda keys, values: (keys, values),
+def run_with_cache(
+    ids, cache, model,
+    start=lambda n_kept: n_kept, see=past, add=appended, read_from=lambda layer: layer, turned=("query", "key"),
+    turn_all=False, divide=None, keeps=lambda old, new, all: all, pair=lambda keys, values: (keys, values),
     rows=lambda logits: logits,
-):
-    def answer(ids, cache, model):
-        n_new, n_kept = len(ids), cache[0][0].shape[1] if cache else 0
-        positions = torch.arange(n_new) + start(n_kept)
-        x, kept = model["embed"](ids), []
-        for number, (read, write) in enumerate(model["layers"]):
-            names = ("query", "key", "value")
-            found = dict(zip(names, read(x), strict=True))
-            found |= {name: model["turn"](found[name], positions) for name in turned}
-            old = cache[read_from(number)] if cache else (None, None)
-            keys, values = (add(one, found[name]) for one, name in zip(old, names[1:], strict=True))
-            seen = model["turn"](keys, torch.arange(keys.shape[1])) if turn_all else keys
-            scores = found["query"] @ seen.transpose(-2, -1) / (found["query"].shape[-1] ** 0.5 if divide else 1)
-            weights = scores.masked_fill(~see(n_new, keys.shape[1]), -torch.inf).softmax(-1)
-            x = write(x, weights @ values)
-            own = cache[number] if cache else (None, None)
-            new = (found["key"], found["value"])
-            kept.append(pair(*(keeps(*three) for three in zip(own, new, (keys, values), strict=True))))
-        return rows(model["unembed"](x)), kept
-
-    return answer
-
-
-run_with_cache = running()
+):  # fmt: skip
+    """The logits of the new tokens, and the cache with them; the keywords are somebody's slips."""
+    n_new, n_kept = len(ids), cache[0][0].shape[1] if cache else 0
+    positions = torch.arange(n_new) + start(n_kept)
+    x, kept = model["embed"](ids), []
+    for number, (read, write) in enumerate(model["layers"]):
+        names = ("query", "key", "value")
+        found = dict(zip(names, read(x), strict=True))
+        found |= {name: model["turn"](found[name], positions) for name in turned}
+        old = cache[read_from(number)] if cache else (None, None)
+        keys, values = (add(one, found[name]) for one, name in zip(old, names[1:], strict=True))
+        seen = model["turn"](keys, torch.arange(keys.shape[1])) if turn_all else keys
+        x = write(x, mixed(found["query"], seen, values, see(n_new, keys.shape[1]), divide))
+        own = cache[number] if cache else (None, None)
+        new = (found["key"], found["value"])
+        kept.append(pair(*(keeps(*three) for three in zip(own, new, (keys, values), strict=True))))
+    return rows(model["unembed"](x)), kept
 
 
 def kept_states(random, n_kept, n_new, **shape):
@@ -150,48 +129,56 @@ RUN_WITH_CACHE = Exercise(
     may_call=("positions",),
     checks={"cache": (nothing_kept, one_new_token, several_new_tokens, piece_by_piece)},
     mistakes={
-        "the new tokens are turned as if the text began with them: they stand after those that are kept": running(
-            start=lambda n_kept: 0
+        "the new tokens are turned as if the text began with them: they stand after those that are kept": partial(
+            run_with_cache, start=lambda n_kept: 0
         ),
-        "the new tokens are turned one position too far: the first one's position is the number of those kept": running(
-            start=lambda n_kept: n_kept + 1
+        "the new tokens are turned one position too far: the first one's position is the number of those kept": partial(
+            run_with_cache, start=lambda n_kept: n_kept + 1
         ),
         "the new tokens are turned one position too early: the first one's position is the number of those kept": (
-            running(start=lambda n_kept: max(n_kept - 1, 0))
+            partial(run_with_cache, start=lambda n_kept: max(n_kept - 1, 0))
         ),
-        "the mask lines the queries up with the first keys: the new tokens are the last ones": running(
-            see=lambda n_new, n_all: torch.ones(n_new, n_all, dtype=torch.bool).tril()
+        "the mask lines the queries up with the first keys: the new tokens are the last ones": partial(
+            run_with_cache, see=lambda n_new, n_all: all_keys(n_new, n_all).tril()
         ),
-        "nothing is hidden: of several new tokens, each sees itself and those before it": running(
-            see=lambda n_new, n_all: torch.ones(n_new, n_all, dtype=torch.bool)
+        "nothing is hidden: of several new tokens, each sees itself and those before it": partial(
+            run_with_cache, see=all_keys
         ),
-        "a new token does not see itself": running(
-            see=lambda n_new, n_all: torch.ones(n_new, n_all, dtype=torch.bool).tril(n_all - n_new - 1)
+        "a new token does not see itself": partial(run_with_cache, see=before_itself),
+        "the cache is not read: the new tokens see only one another": partial(run_with_cache, add=lambda old, new: new),
+        "the new keys and values come before the old ones: they go to the end": partial(
+            run_with_cache, add=lambda old, new: new if old is None else torch.cat([new, old], dim=1)
         ),
-        "the cache is not read: the new tokens see only one another": running(add=lambda old, new: new),
-        "the new keys and values come before the old ones: they go to the end": running(
-            add=lambda old, new: new if old is None else torch.cat([new, old], dim=1)
+        "every layer reads the first layer's keys and values: each has its own": partial(
+            run_with_cache, read_from=lambda layer: 0
         ),
-        "every layer reads the first layer's keys and values: each has its own": running(read_from=lambda layer: 0),
-        "the new keys and values are not kept: the cache comes back as it was": running(
-            keeps=lambda old, new, all: new[:, :0] if old is None else old
+        "the new keys and values are not kept: the cache comes back as it was": partial(
+            run_with_cache, keeps=lambda old, new, all: new[:, :0] if old is None else old
         ),
-        "the cache that comes back has the new keys and values only": running(keeps=lambda old, new, all: new),
-        "the keys that were kept are turned once more: they were turned when they came": running(turn_all=True),
-        "the keys are kept as they are before turning, and the others in the cache are turned": running(
-            turned=("query",), turn_all=True
+        "the cache that comes back has the new keys and values only": partial(
+            run_with_cache, keeps=lambda old, new, all: new
         ),
-        "the keys are not turned: queries and keys both are": running(turned=("query",)),
-        "the queries are not turned: queries and keys both are": running(turned=("key",)),
-        "nothing is turned: queries and keys both are": running(turned=()),
-        "the values are turned, too: positions concern the scores alone": running(turned=("query", "key", "value")),
-        "the scores are not divided by the root of d_head": running(divide=False),
-        "keys and values come back swapped: (keys, values)": running(pair=lambda keys, values: (values, keys)),
-        "keys and values come back as a list: they are a tuple, (keys, values)": running(
-            pair=lambda keys, values: [keys, values]
+        "the keys that were kept are turned once more: they were turned when they came": partial(
+            run_with_cache, turn_all=True
         ),
-        "it gives the last token's logits only: one row for each new token is asked for": running(
-            rows=lambda logits: logits[-1:]
+        "the keys are kept as they are before turning, and the others in the cache are turned": partial(
+            run_with_cache, turned=("query",), turn_all=True
+        ),
+        "the keys are not turned: queries and keys both are": partial(run_with_cache, turned=("query",)),
+        "the queries are not turned: queries and keys both are": partial(run_with_cache, turned=("key",)),
+        "nothing is turned: queries and keys both are": partial(run_with_cache, turned=()),
+        "the values are turned, too: positions concern the scores alone": partial(
+            run_with_cache, turned=("query", "key", "value")
+        ),
+        "the scores are not divided by the root of d_head": partial(run_with_cache, divide=1),
+        "keys and values come back swapped: (keys, values)": partial(
+            run_with_cache, pair=lambda keys, values: (values, keys)
+        ),
+        "keys and values come back as a list: they are a tuple, (keys, values)": partial(
+            run_with_cache, pair=lambda keys, values: [keys, values]
+        ),
+        "it gives the last token's logits only: one row for each new token is asked for": partial(
+            run_with_cache, rows=lambda logits: logits[-1:]
         ),
         "the new cache is missing: logits and cache are asked for": lambda *given: run_with_cache(*given)[0],
     },

@@ -4,21 +4,12 @@ import functools
 from functools import partial
 
 import torch
-from torch.nn.functional import gelu, silu
 
 from course_lib.classroom.exercise import Exercise, Wrong
+from course_lib.lessons import parts
 from course_lib.lessons.homework_2.layer import STORED, compare_wide, small_file
-from course_lib.lessons.homework_2.layer_parts import (
-    SLIPS_OF_ATTENTION,
-    SLIPS_OF_NORM,
-    attended,
-    gated,
-    layer_norm,
-    rms,
-    stay,
-    turning,
-)
 from course_lib.lessons.homework_4.file import smollm2, tokenizer
+from course_lib.lessons.parts import SLIPS_OF_ATTENTION, SLIPS_OF_NORM, block, layer_norm, rms, stay, turning
 from course_lib.lessons.tools import draw, some, vectors
 from course_lib.pretrained.names import GGUF, translate
 
@@ -29,25 +20,10 @@ def turned(
     x, theta,
     places=lambda x: torch.arange(x.shape[-2]), exponent=lambda d: torch.arange(0, d, 2) / d,
     angle=lambda place, exponent, theta: place * theta**-exponent,
-    apart=lambda x: (x[..., 0::2], x[..., 1::2]), together=lambda a, b: torch.stack((a, b), dim=-1).flatten(-2),
-    turn=lambda a, b, cos, sin: (a * cos - b * sin, a * sin + b * cos),
+    apart=parts.neighbours, together=parts.as_neighbours, turn=parts.anticlockwise,
 ):  # fmt: skip
     """RoPE over neighbours; the keywords are somebody's slips."""
-    angles = angle(places(x)[:, None].float(), exponent(x.shape[-1]), theta)
-    return together(*turn(*apart(x), angles.cos(), angles.sin()))
-
-
-def split_in_half(x):
-    return x.chunk(2, dim=-1)
-
-
-def joined_halves(a, b):
-    return torch.cat((a, b), dim=-1)
-
-
-def changed_first(a, b, cos, sin):
-    a = a * cos - b * sin
-    return a, a * sin + b * cos
+    return parts.turned(x, angle(places(x)[:, None].float(), exponent(x.shape[-1]), theta), apart, together, turn)
 
 
 def one_head(turn, random):
@@ -74,12 +50,12 @@ TURN_HEADS = Exercise(
     checks={"turned": (one_head, many_heads, other_bases)},
     mistakes={
         "it pairs number i with i + d_head/2: in this file neighbours are pairs, 2i and 2i + 1": partial(
-            turned, apart=split_in_half, together=joined_halves
+            turned, apart=parts.halves, together=parts.as_halves
         ),
         "the right pairs turn and come out as halves: each number goes back to its place": partial(
-            turned, together=joined_halves
+            turned, together=parts.as_halves
         ),
-        "halves turn and come out as neighbours: neighbours go in, too": partial(turned, apart=split_in_half),
+        "halves turn and come out as neighbours: neighbours go in, too": partial(turned, apart=parts.halves),
         "it turns the other way round": partial(
             turned, turn=lambda a, b, cos, sin: (a * cos + b * sin, b * cos - a * sin)
         ),
@@ -107,13 +83,13 @@ TURN_HEADS = Exercise(
             turned, angle=lambda place, exponent, theta: (place * theta**-exponent).deg2rad()
         ),
         "sine and cosine have changed places: an angle of 0 turns nothing": partial(
-            turned, turn=lambda a, b, cos, sin: (a * sin - b * cos, a * cos + b * sin)
+            turned, turn=parts.sine_and_cosine_swapped
         ),
         "the second number is made from the first after it has changed: keep the old one": partial(
-            turned, turn=changed_first
+            turned, turn=parts.first_one_overwritten
         ),
         "the second number has the wrong sign before b: it is a·sin + b·cos": partial(
-            turned, turn=lambda a, b, cos, sin: (a * cos - b * sin, a * sin - b * cos)
+            turned, turn=parts.second_sign_wrong
         ),
     },
     hints=(
@@ -132,18 +108,23 @@ TURN_HEADS = Exercise(
 NAMES = {ours: f"{theirs}.weight" for ours, theirs in STORED.items()}
 
 
-def attending(norm=rms, add=lambda x, rows, found: x + found, renamed=None, eps=None, raw_values=False, **slips):
-    def answer(x, weights, settings, turn):
-        own = {ours: weights[name] for ours, name in (NAMES | (renamed or {})).items() if name in weights}
-        rows = norm(x, own["attention_norm"], settings["eps"] if eps is None else eps)
-        heads = settings["n_heads"], settings["n_kv_heads"]
-        values_of = x[None] if raw_values else None
-        return add(x, rows, attended(rows[None], own, *heads, turn, values_of=values_of, **slips)[0])
-
-    return answer
+def attention_half(x, weights, settings, turn, renamed=None, wire=parts.without_feed, eps=None, **slips):
+    """The stream after the first half of a block, (position, d_model); the keywords are somebody's slips."""
+    own = {ours: weights[name] for ours, name in (NAMES | (renamed or {})).items() if name in weights}
+    eps = settings["eps"] if eps is None else eps
+    return block(x[None], own, settings["n_heads"], settings["n_kv_heads"], turn, eps, wire, **slips)[0]
 
 
-attention_half = attending()
+def values_of_x(x, one, two, attend, feed, wire=parts.without_feed):
+    return wire(x, one, two, partial(attend, values_of=x), feed)
+
+
+def stream_lost(x, one, two, attend, feed):
+    return attend(one(x))
+
+
+def on_the_copy(x, one, two, attend, feed):
+    return parts.without_feed(one(x), lambda rows: rows, two, attend, feed)
 
 
 def halves_of_blocks(random, sizes, turn, wider=1):
@@ -174,7 +155,9 @@ def plain_heads(attend, random):
 def wide_heads(attend, random):
     """also where the heads together are wider than the stream: attn_q's rows tell how wide a head is"""
     sizes = ((2, 1, 3), (4, 2, 5))
-    compare_wide(attend, halves_of_blocks(random, sizes, turning(50.0, "neighbours"), wider=2), attending)
+    compare_wide(
+        attend, halves_of_blocks(random, sizes, turning(50.0, "neighbours"), wider=2), partial(partial, attention_half)
+    )
 
 
 ATTENTION_HALF = Exercise(
@@ -185,29 +168,31 @@ ATTENTION_HALF = Exercise(
     may_call=(),
     checks={"half": (shared_heads, with_positions, plain_heads, wide_heads)},
     mistakes={
-        "the stream is lost: what attention finds is added to x": attending(add=lambda x, rows, found: found),
-        "what attention finds is added to the normalized rows: it is added to x itself": attending(
-            add=lambda x, rows, found: rows + found
+        "the stream is lost: what attention finds is added to x": partial(attention_half, wire=stream_lost),
+        "what attention finds is added to the normalized rows: it is added to x itself": partial(
+            attention_half, wire=on_the_copy
         ),
-        "attention reads x as it is: it reads the normalized rows": attending(norm=lambda x, weight, eps: x),
-        "the values are made of x as it is: of the normalized rows, as queries and keys are": attending(
-            raw_values=True
+        "attention reads x as it is: it reads the normalized rows": partial(attention_half, norm=parts.as_it_is),
+        "the values are made of x as it is: of the normalized rows, as queries and keys are": partial(
+            attention_half, wire=values_of_x
         ),
-        "eps is always 1e-5: it is settings['eps']": attending(eps=1e-5),
+        "eps is always 1e-5: it is settings['eps']": partial(attention_half, eps=1e-5),
         "this is PyTorch's LayerNorm, with an eps of its own: RMSNorm takes no mean off, and eps is settings['eps']": (
-            attending(norm=layer_norm, eps=1e-5)
+            partial(attention_half, norm=layer_norm, eps=1e-5)
         ),
-        "keys and values are swapped: attn_k and attn_v": attending(
-            renamed={"key": "attn_v.weight", "value": "attn_k.weight"}
+        "keys and values are swapped: attn_k and attn_v": partial(
+            attention_half, renamed={"key": "attn_v.weight", "value": "attn_k.weight"}
         ),
-        "queries and output are swapped: attn_q and attn_output": attending(
-            renamed={"query": "attn_output.weight", "output": "attn_q.weight"}
+        "queries and output are swapped: attn_q and attn_output": partial(
+            attention_half, renamed={"query": "attn_output.weight", "output": "attn_q.weight"}
         ),
-        "the output matrix is missing": attending(output=lambda rows, matrix: rows),
-        "the output matrix is the wrong way round: x @ matrix.T": attending(output=lambda rows, matrix: rows @ matrix),
+        "the output matrix is missing": partial(attention_half, output=lambda rows, matrix: rows),
+        "the output matrix is the wrong way round: x @ matrix.T": partial(
+            attention_half, output=lambda rows, matrix: rows @ matrix
+        ),
     }
-    | {sentence: attending(norm=norm) for sentence, norm in SLIPS_OF_NORM.items()}
-    | {sentence: attending(**slips) for sentence, slips in SLIPS_OF_ATTENTION.items()},
+    | {sentence: partial(attention_half, norm=norm) for sentence, norm in SLIPS_OF_NORM.items()}
+    | {sentence: partial(attention_half, **slips) for sentence, slips in SLIPS_OF_ATTENTION.items()},
     hints=(
         "Norm, three matrices, heads, turn, scores, softmax over the past, values, heads together, output matrix, sum. "
         "All of it is in homework 2, there with a batch in front; here x is one text.",
@@ -222,32 +207,20 @@ ATTENTION_HALF = Exercise(
 # ---- the whole model -----------------------------------------------------------------------------
 
 
-def block(
-    x, weights, settings, turn, eps,
-    norm=rms, first_norm=None, renamed=None, bend=lambda gate, up: silu(gate) * up,
-    reads=lambda x, after, norm: norm(after), last=lambda x, rows, more: x + more, **slips,
-):  # fmt: skip
-    """Both halves of a block, (position, d_model)."""
-    own = {ours: weights(name) for ours, name in (NAMES | (renamed or {})).items()}
-    first = attending(norm=first_norm or norm, eps=eps, **slips)
-    after = first(x, {NAMES[ours]: tensor for ours, tensor in own.items()}, settings, turn)
-    eps = settings["eps"] if eps is None else eps
-    rows = reads(x, after, lambda x: norm(x, own["feed_forward_norm"], eps))
-    return last(after, rows, gated(rows, own["gate"], own["up"], own["down"], bend))
-
-
 def model(
     ids, tensor, settings,
     layers=range, which=lambda n: n, pairs="neighbours", theta=None, eps=None, enter=lambda x: x, norm=rms,
     leave=None, exit_table=lambda tied: "token_embd" if tied else "output", give=lambda scores: scores,
-    **slips,
+    renamed=None, **slips,
 ):  # fmt: skip
     """The scores (position, vocab); the keywords are somebody's slips."""
-    x = enter(tensor("token_embd.weight")[ids])
+    x = enter(tensor("token_embd.weight")[ids])[None]
+    eps = settings["eps"] if eps is None else eps
     turn = turning(settings["theta"] if theta is None else theta, pairs)
     for n in layers(settings["n_layers"]):
-        x = block(x, lambda name, n=n: tensor(f"blk.{which(n)}.{name}"), settings, turn, eps, norm=norm, **slips)
-    rows = (leave or norm)(x, tensor("output_norm.weight"), settings["eps"] if eps is None else eps)
+        own = {ours: tensor(f"blk.{which(n)}.{name}") for ours, name in (NAMES | (renamed or {})).items()}
+        x = block(x, own, settings["n_heads"], settings["n_kv_heads"], turn, eps, norm=norm, **slips)
+    rows = (leave or norm)(x[0], tensor("output_norm.weight"), eps)
     return give(rows @ tensor(f"{exit_table(settings['tied'])}.weight").T)
 
 
@@ -344,7 +317,7 @@ MODEL_SCORES = Exercise(
     checks={"stack": (two_layers, own_exit), "smollm2": (deep, wide_stack, the_real_model)},
     mistakes={
         "the last norm is missing: output_norm stands between the last layer and the table": partial(
-            model, leave=lambda x, weight, eps: x
+            model, leave=parts.as_it_is
         ),
         "it uses the table of the entrance at the exit, where `tied` is False: there it is output.weight": partial(
             model, exit_table=lambda tied: "token_embd"
@@ -358,28 +331,22 @@ MODEL_SCORES = Exercise(
         "theta is always 10,000: it is settings['theta']": partial(model, theta=10_000.0),
         "theta is always 100,000: it is settings['theta']": partial(model, theta=100_000.0),
         "eps is always 1e-5: it is settings['eps']": partial(model, eps=1e-5),
-        "the feed-forward halves are missing": partial(model, last=lambda x, rows, more: x),
-        "the gate goes through GELU: SiLU": partial(model, bend=lambda gate, up: gelu(gate) * up),
-        "the gate goes through a plain sigmoid: SiLU is z · sigmoid(z)": partial(
-            model, bend=lambda gate, up: gate.sigmoid() * up
-        ),
-        "gate and up are swapped: the SiLU is on the gate, ffn_gate": partial(
-            model, bend=lambda gate, up: gate * silu(up)
-        ),
-        "there is no SiLU: the gate goes through it": partial(model, bend=lambda gate, up: gate * up),
+        "the feed-forward halves are missing": partial(model, wire=parts.without_feed),
+        "the gate goes through GELU: SiLU": partial(model, bend=parts.gelu_gate),
+        "the gate goes through a plain sigmoid: SiLU is z · sigmoid(z)": partial(model, bend=parts.sigmoid_gate),
+        "gate and up are swapped: the SiLU is on the gate, ffn_gate": partial(model, bend=parts.bent_up),
+        "there is no SiLU: the gate goes through it": partial(model, bend=parts.unbent),
         "the feed-forward half reads x as it is: it reads the rows normalized with ffn_norm": partial(
-            model, reads=lambda x, after, norm: after
+            model, wire=parts.second_norm_missing
         ),
-        "the feed-forward half reads x as it was before attention": partial(
-            model, reads=lambda x, after, norm: norm(x)
-        ),
-        "after attention the stream is lost: x + attention": partial(model, add=lambda x, rows, found: found),
+        "the feed-forward half reads x as it was before attention": partial(model, wire=parts.side_by_side),
+        "after attention the stream is lost: x + attention": partial(model, wire=parts.stream_lost_at_attention),
         "what attention finds is added to the normalized rows: to x itself": partial(
-            model, add=lambda x, rows, found: rows + found
+            model, wire=parts.attention_on_the_copy
         ),
-        "after the feed-forward half the stream is lost: x + down(…)": partial(model, last=lambda x, rows, more: more),
+        "after the feed-forward half the stream is lost: x + down(…)": partial(model, wire=parts.stream_lost_at_feed),
         "what the feed-forward half finds is added to the normalized rows: to x itself": partial(
-            model, last=lambda x, rows, more: rows + more
+            model, wire=parts.feed_on_the_copy
         ),
         "attn_norm is at work twice: the feed-forward half has ffn_norm": partial(
             model, renamed={"feed_forward_norm": NAMES["attention_norm"]}
@@ -394,7 +361,9 @@ MODEL_SCORES = Exercise(
         "the output matrix is the wrong way round: x @ matrix.T": partial(
             model, output=lambda rows, matrix: rows @ matrix
         ),
-        "the values are made of x as it is: of the normalized rows": partial(model, raw_values=True),
+        "the values are made of x as it is: of the normalized rows": partial(
+            model, wire=partial(values_of_x, wire=parts.in_order)
+        ),
         "the vectors are multiplied by √d_model at the entrance: not in this model": partial(
             model, enter=lambda x: x * x.shape[-1] ** 0.5
         ),
@@ -403,7 +372,7 @@ MODEL_SCORES = Exercise(
         ),
         "it gives the last position alone: every position is asked for": partial(model, give=lambda scores: scores[-1]),
         "attention's first step is missing: it reads the normalized rows": partial(
-            model, first_norm=lambda x, weight, eps: x
+            model, wire=parts.first_norm_missing
         ),
         "keys and values are swapped": partial(model, renamed={"key": "attn_v.weight", "value": "attn_k.weight"}),
     }

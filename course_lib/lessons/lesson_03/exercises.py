@@ -1,12 +1,22 @@
 """Lesson 03: sinusoids, RoPE's turned pairs, its score at a distance, ALiBi's penalties."""
 
 import math
+from functools import partial
 
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.classroom.judging import describe, same
 from course_lib.input_processing import positions
+from course_lib.lessons.parts import (
+    as_neighbours,
+    first_one_overwritten,
+    first_sign_wrong,
+    neighbours,
+    second_sign_wrong,
+    sine_and_cosine_swapped,
+    turned,
+)  # fmt: skip
 from course_lib.lessons.tools import draw
 
 # ---- sinusoid_table -------------------------------------------------------------------------------
@@ -18,12 +28,8 @@ def waves(n_positions, d_model, exponent=lambda i, d: 2 * i / d, start=0):
     return torch.arange(start, start + n_positions)[:, None] * rates
 
 
-def interleaved(even, odd):
-    return torch.stack((even, odd), dim=-1).flatten(1)
-
-
 def sinusoid_by(angles):
-    return interleaved(angles.sin(), angles.cos())
+    return as_neighbours(angles.sin(), angles.cos())
 
 
 def one_wave(table, random):
@@ -50,7 +56,7 @@ def faster(n, d):
 
 
 SINUSOID_MISTAKES = {
-    "cosine and sine have changed places: column 0 is a sine": lambda n, d: interleaved(
+    "cosine and sine have changed places: column 0 is a sine": lambda n, d: as_neighbours(
         waves(n, d).cos(), waves(n, d).sin()
     ),
     "all sines stand first and then all cosines: they take turns, sine, cosine, sine, cosine": lambda n, d: torch.cat(
@@ -93,61 +99,26 @@ def vectors(turn, random):
     turn.compare(given)
 
 
-def halves(x):
-    return x.chunk(2, dim=-1)
-
-
-def turned(x, angles):
-    a, b = halves(x)
-    return torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), dim=-1)
-
-
-def overwritten(x, angles):
-    a, b = halves(x)
-    a = a * angles.cos() - b * angles.sin()
-    return torch.cat((a, a * angles.sin() + b * angles.cos()), dim=-1)
-
-
-def other_sign(x, angles):
-    a, b = halves(x)
-    return torch.cat((a * angles.cos() + b * angles.sin(), a * angles.sin() + b * angles.cos()), dim=-1)
-
-
-def other_second_sign(x, angles):
-    a, b = halves(x)
-    return torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() - b * angles.cos()), dim=-1)
-
-
-def swapped_waves(x, angles):
-    a, b = halves(x)
-    return torch.cat((a * angles.sin() - b * angles.cos(), a * angles.cos() + b * angles.sin()), dim=-1)
-
-
-def interleaved_result(x, angles):
-    a, b = turned(x, angles).chunk(2, dim=-1)
-    return torch.stack((a, b), dim=-1).flatten(-2)
-
-
-def interleaved_source(x, angles):
-    return turned(torch.cat((x[..., 0::2], x[..., 1::2]), dim=-1), angles)
-
-
 ROTATE_MISTAKES = {
-    "the pairs are neighbours: here number i is paired with i + d_head/2": lambda x, a: positions.rotate(
-        x, a, "neighbours"
+    "the pairs are neighbours: here number i is paired with i + d_head/2": partial(
+        turned, apart=neighbours, together=as_neighbours
     ),
-    "the right pairs turn, and come out as neighbours: all first numbers, then all second ones": interleaved_result,
+    "the right pairs turn, and come out as neighbours: all first numbers, then all second ones": partial(
+        turned, together=as_neighbours
+    ),
     "a pair goes in as neighbours and comes out as halves: number i is paired with i + d_head/2, in and out": (
-        interleaved_source
+        partial(turned, apart=neighbours)
     ),
     "it turns the other way round": lambda x, a: turned(x, -a),
     "the angles are taken as degrees: they are radians": lambda x, a: turned(x, torch.deg2rad(a)),
     "every row turns by the first row's angles: each position has its own": lambda x, a: turned(x, a[:1]),
     "nothing turns: the angles are not used": lambda x, a: x,
-    "the second number is made from the first after it has changed: keep the old one": overwritten,
-    "the vectors change their length: the first number is a·cos − b·sin": other_sign,
-    "the second number has the wrong sign before b: it is a·sin + b·cos": other_second_sign,
-    "sine and cosine have changed places: an angle of 0 turns nothing": swapped_waves,
+    "the second number is made from the first after it has changed: keep the old one": partial(
+        turned, turn=first_one_overwritten
+    ),
+    "the vectors change their length: the first number is a·cos − b·sin": partial(turned, turn=first_sign_wrong),
+    "the second number has the wrong sign before b: it is a·sin + b·cos": partial(turned, turn=second_sign_wrong),
+    "sine and cosine have changed places: an angle of 0 turns nothing": partial(turned, turn=sine_and_cosine_swapped),
     "one angle does for all pairs: each pair has its own": lambda x, a: turned(x, a[:, :1]),
 }
 
@@ -159,8 +130,8 @@ def frequencies(d_head, exponent=lambda i, d: 2 * i / d):
     return torch.tensor([10_000.0 ** -exponent(i, d_head) for i in range(d_head // 2)])
 
 
-def score(query, key, distance, exponent=lambda i, d: 2 * i / d, unit=1.0):
-    return turned(query, distance * unit * frequencies(len(query), exponent)) @ key
+def score(query, key, distance, exponent=lambda i, d: 2 * i / d, unit=1.0, **slips):
+    return turned(query, distance * unit * frequencies(len(query), exponent), **slips) @ key
 
 
 def drawn(random, distances, sizes=(4, 6, 8)):
@@ -184,10 +155,6 @@ def ahead(score_of, random):
     score_of.compare(drawn(random, [2, -1, -draw(random, 2, 39)]))
 
 
-def by_neighbours(query, key, distance):
-    return positions.rotate(query[None], distance * frequencies(len(query))[None], "neighbours")[0] @ key
-
-
 SCORE_MISTAKES = {
     "the score is divided by √d_head: the bare dot product is asked for": lambda q, k, d: (
         score(q, k, d) / math.sqrt(len(q))
@@ -201,7 +168,9 @@ SCORE_MISTAKES = {
     "a key after the query counts as if it stood beside it: a negative distance turns too, the other way": (
         lambda q, k, d: score(q, k, max(d, 0))
     ),
-    "the pairs are neighbours: here number i is paired with i + d_head/2": by_neighbours,
+    "the pairs are neighbours: here number i is paired with i + d_head/2": partial(
+        score, apart=neighbours, together=as_neighbours
+    ),
     "the angles are taken as degrees: they are radians": lambda q, k, d: score(q, k, d, unit=math.pi / 180),
     "the exponent lacks its 2: pair i turns by 10,000^(−2i/d_head)": lambda q, k, d: score(q, k, d, lambda i, n: i / n),
     "the exponent is i itself: pair i turns by 10,000^(−2i/d_head)": lambda q, k, d: score(q, k, d, lambda i, n: i),

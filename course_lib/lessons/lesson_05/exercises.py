@@ -1,11 +1,13 @@
 """Lesson 05: the causal mask, scaled dot-product attention, and what a row of weights says."""
 
 import math
+from functools import partial
 
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.classroom.judging import describe
+from course_lib.lessons.parts import all_keys, before_itself, hidden_first, hidden_last, mixed, past
 from course_lib.lessons.tools import crash_said, draw, only_if
 from course_lib.transformer_block import attention
 
@@ -35,25 +37,21 @@ def truth_values(mask, random):
         raise Wrong(f"it returns numbers of type {kind}: True and False (torch.bool) are asked for", describe(answer))
 
 
-def ones(n_query, n_key):
-    return torch.ones(n_query, n_key, dtype=torch.bool)
-
-
 MASK_MISTAKES = {
-    "a token does not see itself: the diagonal must be True": lambda q, k: ones(q, k).tril(k - q - 1),
-    "it is upside down: True where a query *may* look": lambda q, k: ~ones(q, k).tril(k - q),
-    "it looks ahead: a query sees the later tokens, and not those before it": lambda q, k: ones(q, k).triu(k - q),
-    "a query sees one token too many, the one right after it": lambda q, k: ones(q, k).tril(k - q + 1),
-    "every query sees everything: the future must be False": lambda q, k: ones(q, k),
-    "a query sees itself alone: the tokens before it are open, too": lambda q, k: ones(q, k).tril(k - q).triu(k - q),
-    "it puts the queries at the beginning: they are the *last* of the keys' tokens": lambda q, k: ones(q, k).tril(),
-    "the first queries of several see too little: the keys before them are n_key − n_query": lambda q, k: ones(
+    "a token does not see itself: the diagonal must be True": before_itself,
+    "it is upside down: True where a query *may* look": lambda q, k: ~past(q, k),
+    "it looks ahead: a query sees the later tokens, and not those before it": lambda q, k: all_keys(q, k).triu(k - q),
+    "a query sees one token too many, the one right after it": partial(past, ahead=1),
+    "every query sees everything: the future must be False": all_keys,
+    "a query sees itself alone: the tokens before it are open, too": lambda q, k: past(q, k).triu(k - q),
+    "it puts the queries at the beginning: they are the *last* of the keys' tokens": lambda q, k: all_keys(q, k).tril(),
+    "the first queries of several see too little: the keys before them are n_key − n_query": lambda q, k: all_keys(
         q, k
     ).tril(q - k),
-    "it makes a square mask of all keys: only the queries have a row": lambda q, k: ones(k, k).tril(),
-    "it makes a square mask of the queries: every key has a column": lambda q, k: ones(q, q).tril(),
+    "it makes a square mask of all keys: only the queries have a row": lambda q, k: past(k, k),
+    "it makes a square mask of the queries: every key has a column": lambda q, k: past(q, q),
     "all queries see the same keys: each sees one more than the query before it": lambda q, k: (
-        ones(1, k).tril(k - q).expand(q, -1).clone()
+        all_keys(1, k).tril(k - q).expand(q, -1).clone()
     ),
 }
 
@@ -80,10 +78,6 @@ def by_hand(*mask):
     return query, key, value, torch.tensor(mask, dtype=torch.bool)
 
 
-def causal(n_query, n_key):
-    return ones(n_query, n_key).tril(n_key - n_query)
-
-
 def holes(random, *shape):
     """Half of it closed, and each query sees at least two keys and misses at least one."""
     mask = torch.rand(shape, generator=random).argsort(-1).argsort(-1)
@@ -92,7 +86,7 @@ def holes(random, *shape):
 
 def mixed_alone(attend, random):
     """one tensor"""
-    answer = attend.answer(*case(random, 2, 3, 4, ones(2, 3)))
+    answer = attend.answer(*case(random, 2, 3, 4, all_keys(2, 3)))
     if isinstance(answer, tuple | list):
         raise Wrong("it returns several things: the mixed values alone are asked for", describe(answer))
 
@@ -100,13 +94,13 @@ def mixed_alone(attend, random):
 def one_head(attend, random):
     """one head, and every query may look at every key"""
     sizes = ((1, 2, 4), (2, 3, 5), (4, 6, 16), (7, 5, 3))
-    attend.compare([by_hand([1, 1]), *(case(random, q, k, d, ones(q, k)) for q, k, d in sizes)])
+    attend.compare([by_hand([1, 1]), *(case(random, q, k, d, all_keys(q, k)) for q, k, d in sizes)])
 
 
 def with_a_causal_mask(attend, random):
     """closed keys get no weight, and the open ones share it all"""
     sizes = ((2, 2, 4), (3, 5, 6), (6, 6, 8))
-    attend.compare([by_hand([1, 0], [1, 1]), *(case(random, q, k, d, causal(q, k)) for q, k, d in sizes)])
+    attend.compare([by_hand([1, 0], [1, 1]), *(case(random, q, k, d, past(q, k)) for q, k, d in sizes)])
 
 
 def with_any_mask(attend, random):
@@ -120,7 +114,7 @@ def many_heads(attend, random):
     attend.compare(
         [
             case(random, 3, 4, 5, holes(random, 3, 4), (2,)),
-            case(random, 3, 5, 4, causal(3, 5), (2, 3)),
+            case(random, 3, 5, 4, past(3, 5), (2, 3)),
             case(random, 3, 4, 6, holes(random, 2, 1, 3, 4), (2, 5)),
         ]
     )
@@ -135,47 +129,31 @@ def nothing_to_look_at(attend, random):
     attend.compare([by_hand([0, 0], [1, 0]), case(random, 3, 4, 5, mask), case(random, 3, 5, 4, many, (2, 3))])
 
 
-def by(divide=math.sqrt, of=lambda q, k: q.shape[-1], closed=-torch.inf, dim=-1, after=None, weigh=None):
+def emptied(scores, mask, **slips):
+    """The weights, and zeros where everything is closed."""
+    return hidden_first(scores, mask, **slips).masked_fill(~mask, 0.0)
+
+
+def by(divide=math.sqrt, of=lambda q, k: q.shape[-1], hide=emptied):
     """A formula that differs in one step from the right one."""
-
-    def formula(query, key, value, mask):
-        scores = query @ key.transpose(-2, -1) / divide(of(query, key))
-        weights = scores.masked_fill(~mask, closed).softmax(dim)
-        if after is None:
-            weights = weights.masked_fill(~mask, 0.0)
-        elif after != "as it is":
-            weights = after(weights, mask)
-        return (weigh or torch.matmul)(weights, value)
-
-    return formula
+    return lambda query, key, value, mask: mixed(query, key, value, mask, divide(of(query, key)), hide)
 
 
-def mask_last(query, key, value, mask):
-    weights = (query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])).softmax(-1)
-    return weights * mask @ value
-
-
-def no_softmax(query, key, value, mask):
-    return (query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])).masked_fill(~mask, 0.0) @ value
+def the_weights(query, key, value, mask):
+    return mixed(query, key, torch.eye(key.shape[-2]), mask)
 
 
 def scaled_after(query, key, value, mask):
-    scores = (query @ key.transpose(-2, -1)).masked_fill(~mask, -torch.inf)
-    return (scores.softmax(-1) / math.sqrt(query.shape[-1])).masked_fill(~mask, 0.0) @ value
+    return mixed(query, key, value, mask, 1, emptied) / math.sqrt(query.shape[-1])
 
 
 def flipped(query, key, value, mask):
     return attend(query, key, value, ~mask)
 
 
-def added(query, key, value, mask):
-    return ((query @ key.transpose(-2, -1)) / math.sqrt(query.shape[-1]) + mask).softmax(-1) @ value
-
-
-def best_alone(query, key, value, mask):
-    scores = (query @ key.transpose(-2, -1)).masked_fill(~mask, -torch.inf)
-    picked = torch.zeros_like(scores).scatter(-1, scores.argmax(-1, keepdim=True), 1.0)
-    return picked.masked_fill(~mask, 0.0) @ value
+def best_alone(scores, mask):
+    best = scores.masked_fill(~mask, -torch.inf).argmax(-1, keepdim=True)
+    return torch.zeros_like(scores).scatter(-1, best, 1.0).masked_fill(~mask, 0.0)
 
 
 def scale_by(factor):
@@ -199,32 +177,40 @@ ATTENTION_MISTAKES = {
     "it divides by the root of the first dimension: d_head is the last one, query.shape[-1]": only_if(
         in_heads, by(of=lambda q, k: q.shape[0])
     ),
-    "rows do not sum to 1: softmax runs over the queries, and each *query* shares out 1 (dim=-1)": by(dim=-2),
-    "softmax runs over the first dimension: over the keys, the last one, is asked for": only_if(in_heads, by(dim=0)),
-    "softmax runs over dimension 1, which are the keys for one head alone: they are the last one, dim=-1": by(dim=1),
-    "there is no softmax: scores are not shares": no_softmax,
+    "rows do not sum to 1: softmax runs over the queries, and each *query* shares out 1 (dim=-1)": by(
+        hide=partial(emptied, dim=-2)
+    ),
+    "softmax runs over the first dimension: over the keys, the last one, is asked for": only_if(
+        in_heads, by(hide=partial(emptied, dim=0))
+    ),
+    "softmax runs over dimension 1, which are the keys for one head alone: they are the last one, dim=-1": by(
+        hide=partial(emptied, dim=1)
+    ),
+    "there is no softmax: scores are not shares": by(hide=lambda scores, mask: scores.masked_fill(~mask, 0.0)),
     "it divides the weights by √d_head: divide the scores, before softmax": scaled_after,
-    "it takes the best key alone: softmax gives every open key a share": best_alone,
+    "it takes the best key alone: softmax gives every open key a share": by(hide=best_alone),
     "the keys are mixed: the weights choose among the values": lambda q, k, v, m: attend(q, k, k, m),
     "the values are compared: a query's score comes from the keys": lambda q, k, v, m: attend(q, v, v, m),
     "the mask is not used": lambda q, k, v, m: attend(q, k, v, torch.ones_like(m)),
     "the mask is upside down: True is where a query may look": flipped,
     "it closes the open keys, and where all are open nothing is left, hence nan: True is where a query may look": (
-        lambda q, k, v, m: by(after="as it is")(q, k, v, ~m)
+        lambda q, k, v, m: mixed(q, k, v, ~m)
     ),
-    "a closed key's score becomes 0, and e^0 = 1 is a share, too: it must become −∞": by(closed=0.0, after="as it is"),
-    "the mask comes after softmax: the open keys' shares no longer sum to 1": mask_last,
-    "the mask is added to the scores: True counts as 1, and closes nothing": added,
-    "a query that may look at nothing becomes nan: softmax of nothing but −∞ is 0 / 0. Put zeros there": by(
-        after="as it is"
+    "a closed key's score becomes 0, and e^0 = 1 is a share, too: it must become −∞": by(
+        hide=partial(hidden_first, closed=0.0)
     ),
+    "the mask comes after softmax: the open keys' shares no longer sum to 1": by(hide=hidden_last),
+    "the mask is added to the scores: True counts as 1, and closes nothing": by(
+        hide=lambda scores, mask: (scores + mask).softmax(-1)
+    ),
+    "a query that may look at nothing becomes nan: softmax of nothing but −∞ is 0 / 0. Put zeros there": mixed,
     "a query that may look at nothing takes the average of all: its weights must be 0": by(
-        closed=-1e9, after="as it is"
+        hide=partial(hidden_first, closed=-1e9)
     ),
     "it makes its own causal mask, and does not use the one that it is given": lambda q, k, v, m: attend(
-        q, k, v, causal(q.shape[-2], k.shape[-2])
+        q, k, v, past(q.shape[-2], k.shape[-2])
     ),
-    "it gives the weights: they have to mix the values yet": by(after="as it is", weigh=lambda weights, value: weights),
+    "it gives the weights: they have to mix the values yet": the_weights,
 }
 
 

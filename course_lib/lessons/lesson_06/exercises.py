@@ -1,18 +1,33 @@
 """Lesson 06: splitting into heads, multi-head attention, repeating key/value heads, the KV cache's bytes."""
 
 import math
+from functools import partial
 
 import torch
 
 from course_lib.classroom.exercise import Exercise
+from course_lib.lessons.parts import (
+    across_positions,
+    all_keys,
+    attended,
+    before_itself,
+    by_d_head,
+    by_position,
+    by_root_of_d_model,
+    hidden_first,
+    hidden_last,
+    multiplied,
+    number_by_number,
+    over_queries,
+    past,
+    scattered,
+    undivided,
+    unswapped,
+)  # fmt: skip
 from course_lib.lessons.tools import draw, only_if
-from course_lib.transformer_block.attention import causal_mask, repeat_kv
+from course_lib.transformer_block.attention import repeat_kv
 
 # ---- split_heads ----------------------------------------------------------------------------------
-
-
-def split(x, n_heads):
-    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 
 def one_text(split_of, random):
@@ -31,51 +46,30 @@ def several_texts(split_of, random):
     split_of.compare([(torch.randn(b, n, h * d, generator=random), h) for b, n, h, d in shapes])
 
 
-def at_once(x, n_heads):
-    """The right shape without a swap: numbers of several tokens in one head."""
-    batch, n, width = x.shape
-    return x.reshape(batch, n_heads, n, width // n_heads)
-
-
-def interleaved(x, n_heads):
-    return x.unflatten(-1, (-1, n_heads)).permute(0, 3, 1, 2)
-
-
 SPLIT_MISTAKES = {
     "the shape is right and the numbers are not: a head has numbers of one token in another's place. "
-    "First cut each token's row, (batch, position, heads, d_head), then swap position and heads": at_once,
-    "a head takes every n_heads-th number: head 0 gets the first d_head of each token": interleaved,
+    "First cut each token's row, (batch, position, heads, d_head), then swap position and heads": across_positions,
+    "a head takes every n_heads-th number: head 0 gets the first d_head of each token": scattered,
     "heads still stand behind the positions: swap the two": lambda x, h: x.unflatten(-1, (h, -1)),
     "heads and d_head have changed places: n_heads says how many heads there are, not how wide one is": (
         lambda x, h: x.unflatten(-1, (-1, h)).transpose(1, 2)
     ),
-    "the heads stand before the texts: the batch is first": lambda x, h: split(x, h).transpose(0, 1),
-    "position and d_head have changed places: a row of a head is a position": lambda x, h: split(x, h).mT,
-    "the heads of all texts stand in one row: batch and heads are two dimensions": lambda x, h: split(x, h).flatten(
-        0, 1
+    "the heads stand before the texts: the batch is first": lambda x, h: by_position(x, h).transpose(0, 1),
+    "position and d_head have changed places: a row of a head is a position": lambda x, h: by_position(x, h).mT,
+    "the heads of all texts stand in one row: batch and heads are two dimensions": lambda x, h: by_position(
+        x, h
+    ).flatten(0, 1),
+    "the heads come in the reverse order: head 0 has each token's first numbers": lambda x, h: by_position(x, h).flip(
+        1
     ),
-    "the heads come in the reverse order: head 0 has each token's first numbers": lambda x, h: split(x, h).flip(1),
 }
 
 
 # ---- multi_head_attention -------------------------------------------------------------------------
 
 
-def table(query, key, scale=None, hidden=-math.inf, mask=None, dim=-1):
-    """Softmax weights (batch, heads, query, key)."""
-    scores = query @ key.mT / (math.sqrt(query.shape[-1]) if scale is None else scale)
-    mask = causal_mask(query.shape[-2]) if mask is None else mask
-    return scores.masked_fill(~mask, hidden).softmax(dim)
-
-
-def merge(mixed):
-    return mixed.transpose(1, 2).flatten(2)
-
-
-def attention(x, q, k, v, o, n_heads, weights=table, cut=split, join=merge):
-    """With one of its steps exchanged."""
-    query, key, value = (cut(x @ weight.T, n_heads) for weight in (q, k, v))
-    return join(weights(query, key) @ value) @ o.T
+def attention(x, q, k, v, o, n_heads, **slips):
+    return attended(x, {"query": q, "key": k, "value": v, "output": o}, n_heads, n_heads, **slips)
 
 
 def drawn(random, batch, n, n_heads, d_head):
@@ -104,35 +98,8 @@ def many_texts(attend, random):
     attend.compare([drawn(random, 2, 3, 2, 4), drawn(random, 3, draw(random, 6, 8), 4, 5)])
 
 
-def stepped(**steps):
-    return lambda x, q, k, v, o, n_heads: attention(x, q, k, v, o, n_heads, **steps)
-
-
 def several_heads(x, q, k, v, o, n_heads):
     return n_heads > 1  # by the root of one nothing is divided, which is said otherwise
-
-
-def by_root_of_heads(x, q, k, v, o, n_heads):
-    return attention(x, q, k, v, o, n_heads, weights=lambda query, key: table(query, key, scale=math.sqrt(n_heads)))
-
-
-def everyone(query):
-    return torch.ones(query.shape[-2], query.shape[-2], dtype=torch.bool)
-
-
-def zeroed(query, key):
-    """Zeros where a mask should close."""
-    scores = query @ key.mT / math.sqrt(query.shape[-1])
-    return (scores * causal_mask(query.shape[-2])).softmax(-1)
-
-
-def late(query, key):
-    return table(query, key, mask=everyone(query)) * causal_mask(query.shape[-2])
-
-
-def unmerged(mixed):
-    batch, n_heads, n, d_head = mixed.shape
-    return mixed.reshape(batch, n, n_heads * d_head)
 
 
 ATTENTION_MISTAKES = {
@@ -156,52 +123,50 @@ ATTENTION_MISTAKES = {
     ),
     "what is mixed are the keys: the weights mix the values": lambda x, q, k, v, o, h: attention(x, q, k, k, o, h),
     "what is mixed are the queries: the weights mix the values": lambda x, q, k, v, o, h: attention(x, q, k, q, o, h),
-    "tokens see the future: the causal mask is missing": stepped(weights=lambda q, k: table(q, k, mask=everyone(q))),
-    "tokens see the future and not the past: the mask is turned round": stepped(
-        weights=lambda q, k: table(q, k, mask=causal_mask(q.shape[-2]).mT)
+    "tokens see the future: the causal mask is missing": partial(attention, see=all_keys),
+    "tokens see the future and not the past: the mask is turned round": partial(
+        attention, see=lambda n_query, n_key: past(n_query, n_key).mT
     ),
-    "a token does not see itself, and the first sees nothing (0 / 0): the diagonal is open": stepped(
-        weights=lambda q, k: table(q, k, mask=causal_mask(q.shape[-2]).tril(-1))
+    "a token does not see itself, and the first sees nothing (0 / 0): the diagonal is open": partial(
+        attention, see=before_itself
     ),
-    "the future's scores become 0, and e to the power of 0 is 1: they must become −∞ before the softmax": stepped(
-        weights=zeroed
+    "the future's scores become 0, and e to the power of 0 is 1: they must become −∞ before the softmax": partial(
+        attention, hide=partial(hidden_first, closed=0.0)
     ),
-    "the mask comes after the softmax, so the rows no longer sum to 1: close the scores, before it": stepped(
-        weights=late
+    "the mask comes after the softmax, so the rows no longer sum to 1: close the scores, before it": partial(
+        attention, hide=hidden_last
     ),
-    "the scores are not divided: by √d_head": stepped(weights=lambda q, k: table(q, k, scale=1.0)),
-    "the scores are divided by d_head: by its root, √d_head": stepped(
-        weights=lambda q, k: table(q, k, scale=q.shape[-1])
+    "the scores are not divided: by √d_head": partial(attention, divide=undivided),
+    "the scores are divided by d_head: by its root, √d_head": partial(attention, divide=by_d_head),
+    "the scores are multiplied by √d_head: divide": partial(attention, divide=multiplied),
+    "the softmax runs over the queries: each query's row, the last dimension, sums to 1": partial(
+        attention, hide=over_queries
     ),
-    "the scores are multiplied by √d_head: divide": stepped(
-        weights=lambda q, k: table(q, k, scale=q.shape[-1] ** -0.5)
-    ),
-    "the softmax runs over the queries: each query's row, the last dimension, sums to 1": stepped(
-        weights=lambda q, k: table(q, k, dim=-2)
-    ),
-    "queries and keys have changed places: a row is what one query gives to all keys": stepped(
-        weights=lambda q, k: table(k, q)
+    "queries and keys have changed places: a row is what one query gives to all keys": (
+        lambda x, q, k, v, o, h: attention(x, k, q, v, o, h)
     ),
     "there is one head whatever n_heads says: one row of weights for all numbers": lambda x, q, k, v, o, h: attention(
         x, q, k, v, o, 1
     ),
-    "the scores are divided by √d_model: a head's score sums d_head products": lambda x, q, k, v, o, h: attention(
-        x, q, k, v, o, h, weights=lambda query, key: table(query, key, scale=math.sqrt(x.shape[-1]))
+    "the scores are divided by √d_model: a head's score sums d_head products": partial(
+        attention, divide=by_root_of_d_model
     ),
-    "the scores are divided by √n_heads: it is √d_head": only_if(several_heads, by_root_of_heads),
+    "the scores are divided by √n_heads: it is √d_head": only_if(
+        several_heads, partial(attention, divide=lambda d_head, d_model: (d_model / d_head) ** 0.5)
+    ),
     "cut at once into (batch, heads, position, d_head) and joined in the same way, a head mixes numbers of several "
-    "tokens: cut the last dimension, then swap": stepped(cut=at_once, join=unmerged),
-    "the split reads the numbers in a wrong order: cut the last dimension, (…, heads, d_head), then swap": stepped(
-        cut=at_once
+    "tokens: cut the last dimension, then swap": partial(attention, cut=across_positions, join=unswapped),
+    "the split reads the numbers in a wrong order: cut the last dimension, (…, heads, d_head), then swap": partial(
+        attention, cut=across_positions
     ),
     "the merge forgets to swap back: heads and positions first change places again, then the last two are joined": (
-        stepped(join=unmerged)
+        partial(attention, join=unswapped)
     ),
-    "a head takes every n_heads-th number: head 0 gets the first d_head of each token": stepped(
-        cut=interleaved, join=lambda mixed: mixed.permute(0, 2, 3, 1).flatten(2)
+    "a head takes every n_heads-th number: head 0 gets the first d_head of each token": partial(
+        attention, cut=scattered, join=number_by_number
     ),
-    "the heads' numbers take turns after the merge: all of head 0 stand first, then all of head 1": stepped(
-        join=lambda mixed: mixed.permute(0, 2, 3, 1).flatten(2)
+    "the heads' numbers take turns after the merge: all of head 0 stand first, then all of head 1": partial(
+        attention, join=number_by_number
     ),
 }
 
@@ -307,7 +272,7 @@ EXERCISES = (
         name="split_heads",
         lesson="06",
         title="each token's numbers cut into heads",
-        oracle=split,
+        oracle=by_position,
         checks={"one": (one_text, one_head), "batch": (several_texts,)},
         mistakes=SPLIT_MISTAKES,
         hints=(

@@ -1,13 +1,15 @@
 """Lesson 09: a whole block, what a stack of them weighs and costs, and what it would say if it stopped early."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
 from course_lib.classroom.exercise import Exercise
 from course_lib.input_processing.positions import rotate, rotation_angles
+from course_lib.lessons import parts
 from course_lib.lessons.tools import draw
-from course_lib.transformer_block.attention import causal_mask, repeat_kv
-from course_lib.transformer_block.normalization import layer_norm, rms_norm
+from course_lib.transformer_block.normalization import rms_norm
 
 # ---- block_forward --------------------------------------------------------------------------------
 
@@ -41,151 +43,11 @@ def stream(random, batch, n, d_model, n_heads, n_kv_heads, d_head, d_ff, eps, qu
     return x, weights, angles, n_heads, n_kv_heads, eps
 
 
-def split(y, n):
-    return y.unflatten(-1, (n, -1)).transpose(1, 2)
-
-
-def cut_without_exchange(y, n):
-    """(batch, position, n·d_head) cut into (batch, n, position, d_head) by a plain view: positions get mixed."""
-    return y.reshape(len(y), n, y.shape[1], -1)
-
-
-def joined_without_exchange(mixed):
-    batch, n_heads, n, d_head = mixed.shape
-    return mixed.reshape(batch, n, n_heads * d_head)
-
-
-def joined(mixed):
-    return mixed.transpose(1, 2).flatten(2)
-
-
-def gathered(
-    read, weights, angles, n_heads, n_kv_heads,
-    cut=split, join=joined, turn="qk", causal=True, scale=None, spread=repeat_kv, project=True,
-):  # fmt: skip
-    query, key, value = (
-        cut(F.linear(read, weights[f"attention.{name}.weight"]), n)
-        for name, n in (("query", n_heads), ("key", n_kv_heads), ("value", n_kv_heads))
-    )
-    query, key, value = (
-        rotate(y, angles) if name in turn else y for name, y in zip("qkv", (query, key, value), strict=True)
-    )
-    key, value = spread(key, n_heads), spread(value, n_heads)
-    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale(query, read))
-    if causal:
-        scores = scores.masked_fill(~causal_mask(query.shape[2]), -torch.inf)
-    mixed = join(scores.softmax(-1) @ value)
-    return F.linear(mixed, weights["attention.output.weight"]) if project else mixed
-
-
-def transformed(read, weights, inside=lambda gate, up: F.silu(gate) * up):
-    gate, up = (F.linear(read, weights[f"feed_forward.{name}.weight"]) for name in ("gate", "up"))
-    return F.linear(inside(gate, up), weights["feed_forward.down.weight"])
-
-
-def block(x, weights, angles, n_heads, n_kv_heads, eps=1e-5, norm=rms_norm, inside=None, **attention):
-    """A block; the keywords are somebody's slips."""
-    first, second = (weights[f"{part}_norm.weight"] for part in PARTS)
-    x = x + gathered(norm(x, first, eps), weights, angles, n_heads, n_kv_heads, **attention)
-    return x + transformed(norm(x, second, eps), weights, *([inside] if inside else []))
-
-
-def slip(**keywords):
-    return lambda *arguments: block(*arguments, **keywords)
-
-
-def wired(wiring):
-    """A block whose two parts, already with their weights, are put together by `wiring(x, norms, attend, feed)`."""
-
-    def formula(x, weights, angles, n_heads, n_kv_heads, eps=1e-5):
-        return wiring(
-            x,
-            *((lambda y, part=part: rms_norm(y, weights[f"{part}_norm.weight"], eps)) for part in PARTS),
-            lambda y: gathered(y, weights, angles, n_heads, n_kv_heads),
-            lambda y: transformed(y, weights),
-        )
-
-    return formula
-
-
-def side_by_side(x, one, two, attend, feed):
-    return x + attend(one(x)) + feed(two(x))
-
-
-def old_stream(x, one, two, attend, feed):
-    return x + feed(two(x + attend(one(x))))
-
-
-def on_the_copy(x, one, two, attend, feed):
-    x = one(x)
-    x = x + attend(x)
-    x = two(x)
-    return x + feed(x)
-
-
-def other_first(x, one, two, attend, feed):
-    x = x + feed(two(x))
-    return x + attend(one(x))
-
-
-def after_each(x, one, two, attend, feed):
-    x = one(x + attend(x))
-    return two(x + feed(x))
-
-
-def swapped_norms(x, one, two, attend, feed):
-    x = x + attend(two(x))
-    return x + feed(one(x))
-
-
-def twice_the_first(x, one, two, attend, feed):
-    x = x + attend(one(x))
-    return x + feed(one(x))
-
-
-def attentions_copy(x, one, two, attend, feed):
-    y = one(x)
-    return x + attend(y) + feed(y)
-
-
-def first_norm_missing(x, one, two, attend, feed):
-    x = x + attend(x)
-    return x + feed(two(x))
-
-
-def second_norm_missing(x, one, two, attend, feed):
-    x = x + attend(one(x))
-    return x + feed(x)
-
-
-def no_first_path(x, one, two, attend, feed):
-    x = attend(one(x))
-    return x + feed(two(x))
-
-
-def no_second_path(x, one, two, attend, feed):
-    x = x + attend(one(x))
-    return feed(two(x))
-
-
-def no_paths(x, one, two, attend, feed):
-    return feed(two(attend(one(x))))
-
-
-def without_feed(x, one, two, attend, feed):
-    return x + attend(one(x))
-
-
-def without_attention(x, one, two, attend, feed):
-    return x + feed(two(x))
-
-
-def in_turn(y, n_heads):
-    return y.repeat(1, n_heads // y.shape[1], 1, 1)
-
-
-def centred(x, weight, eps):
-    return layer_norm(x, weight, torch.zeros_like(weight), eps)
+def block(x, weights, angles, n_heads, n_kv_heads, eps=1e-5, **slips):
+    own = {ours: weights[f"attention.{ours}.weight"] for ours in ("query", "key", "value", "output")}
+    own |= {ours: weights[f"feed_forward.{ours}.weight"] for ours in ("gate", "up", "down")}
+    own |= {f"{part}_norm": weights[f"{part}_norm.weight"] for part in PARTS}
+    return parts.block(x, own, n_heads, n_kv_heads, lambda y: rotate(y, angles), eps, **slips)
 
 
 def one_token(block_forward, random):
@@ -221,55 +83,69 @@ BLOCK_FORWARD = Exercise(
         "whole": (both_halves, any_sizes),
     },
     mistakes={
-        "the feed-forward part is missing": wired(without_feed),
-        "the attention part is missing": wired(without_attention),
-        "nothing is added to the stream: each part's result takes its place": wired(no_paths),
-        "attention's result takes the stream's place: add it to x": wired(no_first_path),
-        "the feed-forward part's result takes the stream's place: add it to x": wired(no_second_path),
-        "the second sum starts from the x that came in, so what attention added is lost": wired(old_stream),
-        "both parts read the x that came in: the feed-forward part reads the sum with attention's result": wired(
-            side_by_side
+        "the feed-forward part is missing": partial(block, wire=parts.without_feed),
+        "the attention part is missing": partial(block, wire=parts.without_attention),
+        "nothing is added to the stream: each part's result takes its place": partial(
+            block, wire=parts.stream_lost_twice
         ),
-        "the parts are added to the normalized copy: the stream itself is not normalized": wired(on_the_copy),
-        "it normalizes after each sum (post-norm): here each part reads a normalized copy": wired(after_each),
-        "the feed-forward part comes first: attention does": wired(other_first),
-        "the two norms' weights are exchanged": wired(swapped_norms),
-        "the feed-forward part reads through attention's norm: it has weights of its own": wired(twice_the_first),
-        "the feed-forward part reads the copy that was made for attention: normalize the new x": wired(attentions_copy),
-        "attention reads the stream without a norm": wired(first_norm_missing),
-        "the feed-forward part reads the stream without a norm": wired(second_norm_missing),
-        "gate and up are exchanged: silu bends the gate": slip(inside=lambda gate, up: gate * F.silu(up)),
-        "silu is missing: the gate is bent before it multiplies": slip(inside=lambda gate, up: gate * up),
-        "silu bends the product: only the gate is bent": slip(inside=lambda gate, up: F.silu(gate * up)),
-        "gate and up are added: they are multiplied": slip(inside=lambda gate, up: F.silu(gate) + up),
-        "the gate goes through a plain sigmoid: silu is z · sigmoid(z)": slip(
-            inside=lambda gate, up: gate.sigmoid() * up
+        "attention's result takes the stream's place: add it to x": partial(block, wire=parts.stream_lost_at_attention),
+        "the feed-forward part's result takes the stream's place: add it to x": partial(
+            block, wire=parts.stream_lost_at_feed
         ),
-        "it bends with gelu: this block's gate goes through silu": slip(inside=lambda gate, up: F.gelu(gate) * up),
-        "it does not use `up`": slip(inside=lambda gate, up: F.silu(gate)),
+        "the second sum starts from the x that came in, so what attention added is lost": partial(
+            block, wire=parts.attention_lost
+        ),
+        "both parts read the x that came in: the feed-forward part reads the sum with attention's result": partial(
+            block, wire=parts.side_by_side
+        ),
+        "the parts are added to the normalized copy: the stream itself is not normalized": partial(
+            block, wire=parts.both_on_the_copy
+        ),
+        "it normalizes after each sum (post-norm): here each part reads a normalized copy": partial(
+            block, wire=parts.norms_after
+        ),
+        "the feed-forward part comes first: attention does": partial(block, wire=parts.feed_first),
+        "the two norms' weights are exchanged": partial(block, wire=parts.norms_swapped),
+        "the feed-forward part reads through attention's norm: it has weights of its own": partial(
+            block, wire=parts.first_norm_twice
+        ),
+        "the feed-forward part reads the copy that was made for attention: normalize the new x": partial(
+            block, wire=parts.one_copy_for_both
+        ),
+        "attention reads the stream without a norm": partial(block, wire=parts.first_norm_missing),
+        "the feed-forward part reads the stream without a norm": partial(block, wire=parts.second_norm_missing),
+        "gate and up are exchanged: silu bends the gate": partial(block, bend=parts.bent_up),
+        "silu is missing: the gate is bent before it multiplies": partial(block, bend=parts.unbent),
+        "silu bends the product: only the gate is bent": partial(block, bend=parts.bent_product),
+        "gate and up are added: they are multiplied": partial(block, bend=parts.summed),
+        "the gate goes through a plain sigmoid: silu is z · sigmoid(z)": partial(block, bend=parts.sigmoid_gate),
+        "it bends with gelu: this block's gate goes through silu": partial(block, bend=parts.gelu_gate),
+        "it does not use `up`": partial(block, bend=parts.gate_alone),
         "it does not use `eps`": lambda x, w, a, h, k, eps=1e-5: block(x, w, a, h, k, 1e-5),
-        "it adds eps to the root: it belongs under it, to the mean of the squares": slip(
-            norm=lambda x, w, eps: x / (x.pow(2).mean(-1, keepdim=True).sqrt() + eps) * w
+        "it adds eps to the root: it belongs under it, to the mean of the squares": partial(
+            block, norm=parts.eps_outside
         ),
-        "it takes the mean off (LayerNorm): this block's norm is RMSNorm": slip(norm=centred),
-        "its norms have no weights": slip(norm=lambda x, w, eps: rms_norm(x, torch.ones_like(w), eps)),
-        "tokens see the future: a token sees itself and the past": slip(causal=False),
-        "queries and keys are not turned by their positions: `rotate`": slip(turn=""),
-        "values are turned, too: only queries and keys are": slip(turn="qkv"),
-        "keys are not turned: queries and keys are": slip(turn="q"),
-        "queries are not turned: queries and keys are": slip(turn="k"),
-        "the scores are not divided by √d_head": slip(scale=lambda query, read: 1.0),
-        "the scores are divided by √d_model: the root of a head's width": slip(
-            scale=lambda query, read: read.shape[-1] ** -0.5
+        "it takes the mean off (LayerNorm): this block's norm is RMSNorm": partial(block, norm=parts.layer_norm),
+        "its norms have no weights": partial(block, norm=lambda x, w, eps: rms_norm(x, torch.ones_like(w), eps)),
+        "tokens see the future: a token sees itself and the past": partial(block, see=parts.all_keys),
+        "queries and keys are not turned by their positions: `rotate`": partial(block, turned=()),
+        "values are turned, too: only queries and keys are": partial(block, turned=("query", "key", "value")),
+        "keys are not turned: queries and keys are": partial(block, turned=("query",)),
+        "queries are not turned: queries and keys are": partial(block, turned=("key",)),
+        "the scores are not divided by √d_head": partial(block, divide=parts.undivided),
+        "the scores are divided by √d_model: the root of a head's width": partial(
+            block, divide=parts.by_root_of_d_model
         ),
-        "key heads serve in turn (0, 1, 0, 1): each serves neighbours (0, 0, 1, 1)": slip(spread=in_turn),
-        "cutting into heads mixes positions: cut the last dimension into (heads, d_head), then exchange": slip(
-            cut=cut_without_exchange
+        "key heads serve in turn (0, 1, 0, 1): each serves neighbours (0, 0, 1, 1)": partial(
+            block, share=parts.in_turns
         ),
-        "joining the heads mixes positions: exchange heads and position first, then flatten": slip(
-            join=joined_without_exchange
+        "cutting into heads mixes positions: cut the last dimension into (heads, d_head), then exchange": partial(
+            block, cut=parts.across_positions
         ),
-        "attention's output matrix is missing": slip(project=False),
+        "joining the heads mixes positions: exchange heads and position first, then flatten": partial(
+            block, join=parts.unswapped
+        ),
+        "attention's output matrix is missing": partial(block, output=lambda rows, matrix: rows),
     },
     hints=(
         "Two halves of the same form: x = x + part(norm(x)). Attention first, then the feed-forward part, which reads "
@@ -314,10 +190,6 @@ def parameters(
     return tables * vocab_size * d_model + (n_layers if per_block else 1) * each + final * d_model
 
 
-def but(**keywords):
-    return lambda *arguments: parameters(*arguments, **keywords)
-
-
 def small_blocks(transformer_parameters, random):
     """five blocks so small that a pencil is enough"""
     transformer_parameters.compare(sizes(random, tied, small=True) for tied in (True, False, True))
@@ -342,40 +214,48 @@ TRANSFORMER_PARAMETERS = Exercise(
     oracle=parameters,
     checks={"blocks": (small_blocks, one_table), "head": (two_tables,)},
     mistakes={
-        "two matrices of d_model × d_ff a block: a gated feed-forward network has three, gate, up and down": but(
-            matrices=2
+        "two matrices of d_model × d_ff a block: a gated feed-forward network has three, gate, up and down": partial(
+            parameters, matrices=2
         ),
-        "one matrix of d_model × d_ff a block: a gated network has three, gate, up and down": but(matrices=1),
-        "the feed-forward network is missing": but(matrices=0),
-        "attention's output matrix is missing": but(output=0),
-        "the value matrix is missing": but(values=0),
-        "keys and values are counted for every query head: they have n_kv_heads": but(keys=lambda h, k: h),
-        "keys and values are counted for a single head: they have n_kv_heads": but(keys=lambda h, k: 1),
+        "one matrix of d_model × d_ff a block: a gated network has three, gate, up and down": partial(
+            parameters, matrices=1
+        ),
+        "the feed-forward network is missing": partial(parameters, matrices=0),
+        "attention's output matrix is missing": partial(parameters, output=0),
+        "the value matrix is missing": partial(parameters, values=0),
+        "keys and values are counted for every query head: they have n_kv_heads": partial(
+            parameters, keys=lambda h, k: h
+        ),
+        "keys and values are counted for a single head: they have n_kv_heads": partial(parameters, keys=lambda h, k: 1),
         "it takes d_model / n_heads for a head's width: d_head is given, and need not be that": (
             lambda v, d, n, h, k, w, f, tied: parameters(v, d, n, h, k, d // h, f, tied)
         ),
         "its query and output matrices are d_model × d_model: all heads together are n_heads · d_head wide": (
             lambda v, d, n, h, k, w, f, tied: parameters(v, d, n, h, k, w, f, tied) + 2 * n * d * (d - h * w)
         ),
-        "the norms are missing: two a block and one at the end, d_model numbers each": but(norms=0, final=0),
-        "the final norm is missing": but(final=0),
-        "one norm a block: there are two, one before each part": but(norms=1),
-        "the blocks' norms are missing": but(norms=0),
-        "norms have a bias, too, as LayerNorm: RMSNorm has a weight alone": but(norms=4, final=2),
+        "the norms are missing: two a block and one at the end, d_model numbers each": partial(
+            parameters, norms=0, final=0
+        ),
+        "the final norm is missing": partial(parameters, final=0),
+        "one norm a block: there are two, one before each part": partial(parameters, norms=1),
+        "the blocks' norms are missing": partial(parameters, norms=0),
+        "norms have a bias, too, as LayerNorm: RMSNorm has a weight alone": partial(parameters, norms=4, final=2),
         "each block has a third norm: the final one is there once": (
             lambda v, d, n, *rest: parameters(v, d, n, *rest, norms=3, final=0)
         ),
-        "it does not use `tied`: one table where that is True, two where it is False": but(tables=lambda tied: 1),
-        "it counts the table twice though it is tied": but(tables=lambda tied: 2),
-        "`tied` is used the wrong way round": but(tables=lambda tied: 2 if tied else 1),
-        "the tables are missing": but(tables=lambda tied: 0),
-        "it counts a single block: there are n_layers": but(per_block=False),
+        "it does not use `tied`: one table where that is True, two where it is False": partial(
+            parameters, tables=lambda tied: 1
+        ),
+        "it counts the table twice though it is tied": partial(parameters, tables=lambda tied: 2),
+        "`tied` is used the wrong way round": partial(parameters, tables=lambda tied: 2 if tied else 1),
+        "the tables are missing": partial(parameters, tables=lambda tied: 0),
+        "it counts a single block: there are n_layers": partial(parameters, per_block=False),
         "the tables are counted once a block": (
             lambda v, d, n, h, k, w, f, tied: (
                 parameters(v, d, n, h, k, w, f, tied) + (n - 1) * v * d * (1 if tied else 2)
             )
         ),
-        "the matrices have biases: these have none": but(biases=1),
+        "the matrices have biases: these have none": partial(parameters, biases=1),
     },
     hints=(
         "Four things are learned: the table of tokens (once more as output head where not tied), in each block "
@@ -401,10 +281,6 @@ def flops(
     learned = n_layers * (attention + matrices * d_model * d_ff) + (head + look_up) * vocab_size * d_model + extra
     looking = (n_kv_heads if heads == "kv" else n_heads) * d_head if width is None else width(d_model)
     return each * learned + pairs * n_layers * looking * context
-
-
-def off(**keywords):
-    return lambda *arguments: flops(*arguments, **keywords)
 
 
 def cost_of_a_short_text(flops_per_token, random):
@@ -434,23 +310,25 @@ FLOPS_PER_TOKEN = Exercise(
     oracle=flops,
     checks={"matrices": (cost_of_a_short_text, cost_of_a_stack), "context": (cost_of_a_long_text,)},
     mistakes={
-        "each number of a matrix counts once: it is a multiplication and an addition, 2": off(each=1),
+        "each number of a matrix counts once: it is a multiplication and an addition, 2": partial(flops, each=1),
         "everything is half of what it is: a product and its addition are two operations": (
             lambda *arguments: flops(*arguments) // 2
         ),
-        "it counts the backward pass, too (6 a number): the forward pass costs 2": off(each=6),
-        "looking up the token's row is counted as a product: a look-up costs none": off(look_up=1),
-        "the product with the table at the end, one score a token of the vocabulary, is missing": off(head=0),
-        "looking at the context is missing: scores and mixing, in each layer and head": off(pairs=0),
-        "looking at the context costs twice as much: a dot product with each key, then mixing as many values": off(
-            pairs=2
+        "it counts the backward pass, too (6 a number): the forward pass costs 2": partial(flops, each=6),
+        "looking up the token's row is counted as a product: a look-up costs none": partial(flops, look_up=1),
+        "the product with the table at the end, one score a token of the vocabulary, is missing": partial(
+            flops, head=0
+        ),
+        "looking at the context is missing: scores and mixing, in each layer and head": partial(flops, pairs=0),
+        "looking at the context costs twice as much: a dot product with each key, then mixing as many values": partial(
+            flops, pairs=2
         ),
         "looking at the context costs four times as much: a multiplication and an addition, for keys and for values": (
-            off(pairs=1)
+            partial(flops, pairs=1)
         ),
-        "only key heads look: all n_heads query heads do, sharing keys": off(heads="kv"),
-        "a head's width is taken as d_model / n_heads in the context's part: d_head is given": off(
-            width=lambda d_model: d_model
+        "only key heads look: all n_heads query heads do, sharing keys": partial(flops, heads="kv"),
+        "a head's width is taken as d_model / n_heads in the context's part: d_head is given": partial(
+            flops, width=lambda d_model: d_model
         ),
         "a single layer looks at the context: all n_layers do": (
             lambda v, d, n, h, k, w, f, c: flops(v, d, n, h, k, w, f, 0) + 4 * h * w * c
@@ -470,7 +348,7 @@ FLOPS_PER_TOKEN = Exercise(
         "the token itself is counted twice: context includes it": (
             lambda v, d, n, h, k, w, f, c: flops(v, d, n, h, k, w, f, c + 1)
         ),
-        "two matrices in the feed-forward network: gate, up and down are three": off(matrices=2),
+        "two matrices in the feed-forward network: gate, up and down are three": partial(flops, matrices=2),
         "keys and values are counted for every query head: they have n_kv_heads": (
             lambda v, d, n, h, k, w, f, c: flops(v, d, n, h, h, w, f, c)
         ),
@@ -538,7 +416,7 @@ LOGIT_LENS = Exercise(
             lambda s, w, t, eps=1e-5: (s * w) @ t.T
         ),
         "it takes the mean off (LayerNorm): the final norm is RMSNorm": (
-            lambda s, w, t, eps=1e-5: lens(s, w, t, eps, centred)
+            lambda s, w, t, eps=1e-5: lens(s, w, t, eps, parts.layer_norm)
         ),
         "it divides by the row's length: RMSNorm divides by the root of the *mean* square": (
             lambda s, w, t, eps=1e-5: (s / (s.pow(2).sum(-1, keepdim=True) + eps).sqrt() * w) @ t.T
@@ -558,7 +436,7 @@ LOGIT_LENS = Exercise(
         "the last depth is not normalized: the stream is what leaves the block, before the final norm": last_as_it_is,
         "it does not use `eps`": lambda s, w, t, eps=1e-5: lens(s, w, t, 1e-5),
         "it adds eps to the root: it belongs under it": (
-            lambda s, w, t, eps=1e-5: (s / (s.pow(2).mean(-1, keepdim=True).sqrt() + eps) * w) @ t.T
+            lambda s, w, t, eps=1e-5: lens(s, w, t, eps, parts.eps_outside)
         ),
         "these are probabilities: the scores themselves are asked for, before softmax": (
             lambda s, w, t, eps=1e-5: lens(s, w, t, eps).softmax(-1)

@@ -1,5 +1,7 @@
 """Lesson 14: a conversation as the text that the model reads, and the whole forward pass, from ids to scores."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
@@ -24,10 +26,6 @@ def chat(
     start = (opening or one)("system", system) if default(messages) else ""
     text = start + "".join(one(message["role"], message["content"]) for message in chosen(messages))
     return text + (end(messages) if callable(end) else end)
-
-
-def written(**keywords):
-    return lambda messages, system: chat(messages, system, **keywords)
 
 
 def joined(between, end):
@@ -89,34 +87,34 @@ CHAT_PROMPT = Exercise(
     oracle=chat,
     checks={"question": (one_question,), "conversation": (own_system, several_turns, as_they_are)},
     mistakes={
-        "the default system message is missing: in front, unless the first message is a system message": written(
-            default=lambda messages: False
+        "the default system message is missing: in front, unless the first message is a system message": partial(
+            chat, default=lambda messages: False
         ),
-        "the default system message goes in front of the messages' own: only where they begin with none": written(
-            default=lambda messages: True
+        "the default system message goes in front of the messages' own: only where they begin with none": partial(
+            chat, default=lambda messages: True
         ),
-        "the default system message stays away where the assistant speaks first: it comes first there, too": written(
-            default=lambda messages: messages[0]["role"] == "user"
+        "the default system message stays away where the assistant speaks first: it comes first there, too": partial(
+            chat, default=lambda messages: messages[0]["role"] == "user"
         ),
-        "it looks for a system message anywhere: the template looks at the first message alone": written(
-            default=lambda messages: all(message["role"] != "system" for message in messages)
+        "it looks for a system message anywhere: the template looks at the first message alone": partial(
+            chat, default=lambda messages: all(message["role"] != "system" for message in messages)
         ),
         "the default system message stands before every message: once, before the first": default_each_time,
-        "the default system text stands there bare: it is a message, with markers and role": written(
-            opening=lambda role, content: content + "\n"
+        "the default system text stands there bare: it is a message, with markers and role": partial(
+            chat, opening=lambda role, content: content + "\n"
         ),
-        "the end is missing: `<|im_start|>assistant` and a line break, where the model goes on": written(end=""),
-        "the assistant's turn is opened and closed again: the model is to write it": written(
-            end="<|im_start|>assistant\n<|im_end|>\n"
+        "the end is missing: `<|im_start|>assistant` and a line break, where the model goes on": partial(chat, end=""),
+        "the assistant's turn is opened and closed again: the model is to write it": partial(
+            chat, end="<|im_start|>assistant\n<|im_end|>\n"
         ),
-        "the line break after the last `assistant` is missing: the model would have to begin with it": written(
-            end="<|im_start|>assistant"
+        "the line break after the last `assistant` is missing: the model would have to begin with it": partial(
+            chat, end="<|im_start|>assistant"
         ),
-        "where the assistant spoke last, its turn is not opened again: the template opens it always": written(
-            end=lambda messages: "" if messages[-1]["role"] == "assistant" else "<|im_start|>assistant\n"
+        "where the assistant spoke last, its turn is not opened again: the template opens it always": partial(
+            chat, end=lambda messages: "" if messages[-1]["role"] == "assistant" else "<|im_start|>assistant\n"
         ),
-        "`<|im_end|>` is missing behind the messages": written(
-            one=lambda role, content: f"<|im_start|>{role}\n{content}\n"
+        "`<|im_end|>` is missing behind the messages": partial(
+            chat, one=lambda role, content: f"<|im_start|>{role}\n{content}\n"
         ),
         "the line break after `<|im_end|>` is missing": joined("", "<|im_start|>assistant\n"),
         "the line break after the last message's `<|im_end|>` is missing: it stands after each": joined(
@@ -125,36 +123,37 @@ CHAT_PROMPT = Exercise(
         "the line breaks after `<|im_end|>` and after the last `assistant` are missing": joined(
             "", "<|im_start|>assistant"
         ),
-        "there is a line break before `<|im_end|>`: it stands right behind what was said": written(
-            one=lambda role, content: f"<|im_start|>{role}\n{content}\n<|im_end|>\n"
+        "there is a line break before `<|im_end|>`: it stands right behind what was said": partial(
+            chat, one=lambda role, content: f"<|im_start|>{role}\n{content}\n<|im_end|>\n"
         ),
         "there are two line breaks between messages: one": joined("\n\n", "\n\n<|im_start|>assistant\n"),
-        "a space stands behind the role: a line break": written(
-            one=lambda role, content: f"<|im_start|>{role} {content}<|im_end|>\n"
+        "a space stands behind the role: a line break": partial(
+            chat, one=lambda role, content: f"<|im_start|>{role} {content}<|im_end|>\n"
         ),
-        "a colon stands behind the role: a line break": written(
-            one=lambda role, content: f"<|im_start|>{role}: {content}<|im_end|>\n"
+        "a colon stands behind the role: a line break": partial(
+            chat, one=lambda role, content: f"<|im_start|>{role}: {content}<|im_end|>\n"
         ),
-        "nothing stands between role and text: a line break": written(
-            one=lambda role, content: f"<|im_start|>{role}{content}<|im_end|>\n"
+        "nothing stands between role and text: a line break": partial(
+            chat, one=lambda role, content: f"<|im_start|>{role}{content}<|im_end|>\n"
         ),
-        "the role is missing: it stands behind `<|im_start|>`": written(
-            one=lambda role, content: f"<|im_start|>\n{content}<|im_end|>\n"
+        "the role is missing: it stands behind `<|im_start|>`": partial(
+            chat, one=lambda role, content: f"<|im_start|>\n{content}<|im_end|>\n"
         ),
-        "every message is the user's: the role is the message's own": written(
+        "every message is the user's: the role is the message's own": partial(
+            chat,
             one=lambda role, content: f"<|im_start|>user\n{content}<|im_end|>\n",
             opening=lambda role, content: f"<|im_start|>system\n{content}<|im_end|>\n",
         ),
-        "role and text have changed places": written(
-            one=lambda role, content: f"<|im_start|>{content}\n{role}<|im_end|>\n"
+        "role and text have changed places": partial(
+            chat, one=lambda role, content: f"<|im_start|>{content}\n{role}<|im_end|>\n"
         ),
-        "it strips the texts: what was said stays as it is": written(
-            one=lambda role, content: f"<|im_start|>{role}\n{content.strip()}<|im_end|>\n"
+        "it strips the texts: what was said stays as it is": partial(
+            chat, one=lambda role, content: f"<|im_start|>{role}\n{content.strip()}<|im_end|>\n"
         ),
-        "it has the last message alone: all of them, in order": written(chosen=lambda messages: messages[-1:]),
-        "the messages come in the reverse order": written(chosen=lambda messages: messages[::-1]),
-        "messages without a word are left out: they stay": written(
-            chosen=lambda messages: [message for message in messages if message["content"]]
+        "it has the last message alone: all of them, in order": partial(chat, chosen=lambda messages: messages[-1:]),
+        "the messages come in the reverse order": partial(chat, chosen=lambda messages: messages[::-1]),
+        "messages without a word are left out: they stay": partial(
+            chat, chosen=lambda messages: [message for message in messages if message["content"]]
         ),
     },
     hints=(
@@ -250,10 +249,6 @@ def forward(
     return give(scores(leave(stack(x, blocks), weights["final_norm.weight"], own), table))
 
 
-def passing(**keywords):
-    return lambda ids, weights, sizes, block: forward(ids, weights, sizes, block, **keywords)
-
-
 def normed_in_between(x, blocks, weight, eps):
     for block in blocks:
         x = rms_norm(block(x), weight, eps)
@@ -320,70 +315,77 @@ LLM_FORWARD = Exercise(
     oracle=forward,
     checks={"ends": (entrance_and_exit,), "stack": (two_blocks, eleven_blocks), "sizes": (any_sizes,)},
     mistakes={
-        "the last norm is missing: it stands between the last block and the table": passing(
-            leave=lambda x, weight, eps: x
+        "the last norm is missing: it stands between the last block and the table": partial(
+            forward, leave=lambda x, weight, eps: x
         ),
-        "the last norm's weights are missing": passing(
-            leave=lambda x, weight, eps: rms_norm(x, torch.ones_like(weight), eps)
+        "the last norm's weights are missing": partial(
+            forward, leave=lambda x, weight, eps: rms_norm(x, torch.ones_like(weight), eps)
         ),
-        "the last norm takes the mean off (LayerNorm): it is RMSNorm": passing(leave=centred),
-        "the last norm stands at the entrance instead: it follows the last block": passing(
+        "the last norm takes the mean off (LayerNorm): it is RMSNorm": partial(forward, leave=centred),
+        "the last norm stands at the entrance instead: it follows the last block": partial(
+            forward,
             enter=lambda x, weights, eps: rms_norm(x, weights["final_norm.weight"], eps),
             leave=lambda x, weight, eps: x,
         ),
-        "the last norm stands at the entrance, too: it follows the last block, and stands there alone": passing(
-            enter=lambda x, weights, eps: rms_norm(x, weights["final_norm.weight"], eps)
+        "the last norm stands at the entrance, too: it follows the last block, and stands there alone": partial(
+            forward, enter=lambda x, weights, eps: rms_norm(x, weights["final_norm.weight"], eps)
         ),
         "the last norm follows every block: it stands once, after the last": norm_after_each,
-        "the vectors are multiplied by √d_model at the entrance: some models do so, this one does not": passing(
-            enter=lambda x, weights, eps: x * x.shape[-1] ** 0.5
+        "the vectors are multiplied by √d_model at the entrance: some models do so, this one does not": partial(
+            forward, enter=lambda x, weights, eps: x * x.shape[-1] ** 0.5
         ),
-        "the blocks come in the reverse order": passing(order=lambda n: range(n)[::-1]),
-        "the blocks are sorted as texts (0, 1, 10, 11, 2, …): their numbers decide": passing(order=as_text),
-        "every block runs with block 0's tensors: each has its own": passing(
-            layer=lambda weights, n: of_layer(weights, 0)
+        "the blocks come in the reverse order": partial(forward, order=lambda n: range(n)[::-1]),
+        "the blocks are sorted as texts (0, 1, 10, 11, 2, …): their numbers decide": partial(forward, order=as_text),
+        "every block runs with block 0's tensors: each has its own": partial(
+            forward, layer=lambda weights, n: of_layer(weights, 0)
         ),
-        "the last block is missing": passing(order=lambda n: range(n - 1)),
-        "the first block is missing": passing(order=lambda n: range(1, n)),
-        "no block is run": passing(order=lambda n: ()),
+        "the last block is missing": partial(forward, order=lambda n: range(n - 1)),
+        "the first block is missing": partial(forward, order=lambda n: range(1, n)),
+        "no block is run": partial(forward, order=lambda n: ()),
         "it takes another block's tensors: block 1's names begin with `blocks.1.`, and so do not those of block 10": (
-            passing(layer=loosely)
+            partial(forward, layer=loosely)
         ),
-        "every block reads what came in at the entrance: each reads what the one before it gave": passing(
-            stack=all_at_once
+        "every block reads what came in at the entrance: each reads what the one before it gave": partial(
+            forward, stack=all_at_once
         ),
-        "what a block gives is added to the stream once more: a block gives the whole stream after it": passing(
-            stack=added_again
+        "what a block gives is added to the stream once more: a block gives the whole stream after it": partial(
+            forward, stack=added_again
         ),
-        "the angles' base is always 10,000: it is sizes['theta']": passing(theta=10_000.0),
-        "the angles are those of d_model / n_heads: a head is sizes['d_head'] wide": passing(
-            d_head=lambda d_model, sizes: d_model // sizes["n_heads"]
+        "the angles' base is always 10,000: it is sizes['theta']": partial(forward, theta=10_000.0),
+        "the angles are those of d_model / n_heads: a head is sizes['d_head'] wide": partial(
+            forward, d_head=lambda d_model, sizes: d_model // sizes["n_heads"]
         ),
-        "the angles of all positions are those of position 0: each token has its own position": passing(
-            positions=lambda ids: torch.zeros_like(ids[0])
+        "the angles of all positions are those of position 0: each token has its own position": partial(
+            forward, positions=lambda ids: torch.zeros_like(ids[0])
         ),
-        "the positions are counted from the end: the first token stands at position 0": passing(
-            positions=lambda ids: torch.arange(ids.shape[1]).flip(0)
+        "the positions are counted from the end: the first token stands at position 0": partial(
+            forward, positions=lambda ids: torch.arange(ids.shape[1]).flip(0)
         ),
-        "eps is always 0.00001: it is sizes['eps']": passing(eps=1e-5),
+        "eps is always 0.00001: it is sizes['eps']": partial(forward, eps=1e-5),
         "the blocks do not get sizes['eps']": lambda ids, weights, sizes, block: forward(
             ids, weights, sizes, lambda x, own, angles, heads, shared, eps: block(x, own, angles, heads, shared)
         ),
-        "the last norm does not use sizes['eps']": passing(leave=lambda x, weight, eps: rms_norm(x, weight, 1e-5)),
-        "it gives the rows after the last norm: they still have to meet the table": passing(scores=lambda x, table: x),
-        "these are probabilities: the scores themselves are asked for, before softmax": passing(
-            give=lambda scores: scores.softmax(-1)
+        "the last norm does not use sizes['eps']": partial(
+            forward, leave=lambda x, weight, eps: rms_norm(x, weight, 1e-5)
         ),
-        "these are logarithms of probabilities: the scores themselves are asked for": passing(
-            give=lambda scores: scores.log_softmax(-1)
+        "it gives the rows after the last norm: they still have to meet the table": partial(
+            forward, scores=lambda x, table: x
         ),
-        "it gives the last position alone: every position is asked for": passing(give=lambda scores: scores[:, -1]),
-        "it gives the likeliest ids: the scores themselves are asked for": passing(
-            give=lambda scores: scores.argmax(-1)
+        "these are probabilities: the scores themselves are asked for, before softmax": partial(
+            forward, give=lambda scores: scores.softmax(-1)
         ),
-        "it gives the first text alone: ids hold a batch of texts": passing(give=lambda scores: scores[0]),
-        "these are cosines: the table's rows keep their lengths": passing(
-            scores=lambda x, table: x @ (table / table.norm(dim=-1, keepdim=True)).T
+        "these are logarithms of probabilities: the scores themselves are asked for": partial(
+            forward, give=lambda scores: scores.log_softmax(-1)
+        ),
+        "it gives the last position alone: every position is asked for": partial(
+            forward, give=lambda scores: scores[:, -1]
+        ),
+        "it gives the likeliest ids: the scores themselves are asked for": partial(
+            forward, give=lambda scores: scores.argmax(-1)
+        ),
+        "it gives the first text alone: ids hold a batch of texts": partial(forward, give=lambda scores: scores[0]),
+        "these are cosines: the table's rows keep their lengths": partial(
+            forward, scores=lambda x, table: x @ (table / table.norm(dim=-1, keepdim=True)).T
         ),
     },
     hints=(

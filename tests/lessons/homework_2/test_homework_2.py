@@ -1,5 +1,7 @@
 """What homework 2 holds answers against, itself held against the library and others."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -13,12 +15,11 @@ from course_lib.lessons.homework_2.layer import (
     feed_forward_half,
     repaired_block,
     run_layer,
-    running,
     small_file,
     smollm2,
 )
-from course_lib.lessons.homework_2.layer_parts import turning
 from course_lib.lessons.homework_2.masking import masked_weights
+from course_lib.lessons.parts import turning
 from course_lib.lessons.tools import vectors
 from course_lib.pretrained.model_shape import count_active_parameters
 from course_lib.pretrained.names import GGUF, translate
@@ -99,4 +100,4 @@ def test_every_layer_of_smollm2_agrees_and_no_slip_of_attention_does():
 
         assert apart(run_layer) < 1e-5
         for slip in ("pairs", "theta"):
-            assert apart(running(**{"pairs": dict(pairs="halves"), "theta": dict(theta=1e4)}[slip])) > 5e-3
+            assert apart(partial(run_layer, **{"pairs": dict(pairs="halves"), "theta": dict(theta=1e4)}[slip])) > 5e-3
