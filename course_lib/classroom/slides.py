@@ -171,7 +171,7 @@ def as_page(slides: NotebookNode, name: str) -> str:
 
     script, style, notes = (path.read_text("utf-8") for path in assets.paths("slides"))
     lesson = course().get(slides.metadata.get("course", {}).get("lesson"))
-    phase = PHASES[lesson.phase or 1 if lesson else 1]
+    phase = PHASES[(lesson.phase if lesson else 0) or 1]  # the whole journey and homework are in the first one's color
     config = Config(TagRemovePreprocessor={"enabled": True, "remove_input_tags": set(OUTPUT_ALONE)})
     exporter = SlidesExporter(
         config=config,

@@ -341,16 +341,6 @@ def _probabilities(values) -> np.ndarray:
     return values
 
 
-def draw_norms(axes: Axes, residual_stream) -> None:
-    stream = as_array(residual_stream, "residual_stream", "layer", "position", "d_model")
-    lengths = np.linalg.norm(stream[:, -1], axis=-1)
-    axes.plot(lengths, color=PHASES[2].strong, marker="o", markersize=3, clip_on=False)
-    axes.set_xlim(-0.6, len(lengths) - 0.4)
-    axes.set_ylim(0, 1.08 * lengths.max() or 1)
-    axes.locator_params(axis="y", nbins=4)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-
-
 # ---- phase 3: prediction and generation ---------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Polygon
@@ -18,7 +19,6 @@ from course_lib.drawing.figures import (
     draw_chips,
     draw_embeddings,
     draw_guesses,
-    draw_norms,
     draw_probabilities,
     rounded,
     same_length,
@@ -138,8 +138,14 @@ def _xray_blocks(figure: Figure, page: Axes, trace, layer: int, head: int) -> No
     axes.tick_params(labelsize=8.5, labelbottom=False)
     write_heading(page, 4.5, 5.77, "How long does the last token's vector grow?")
     axes = _panel(figure, 4.95, 5.87, 4.1, 0.38)
-    draw_norms(axes, trace.residual_stream)
+    lengths = np.linalg.norm(
+        as_array(trace.residual_stream, "residual_stream", "layer", "position", "d_model")[:, -1], axis=-1
+    )
+    axes.plot(lengths, color=PHASES[2].strong, marker="o", markersize=3, clip_on=False)
+    axes.set_xlim(-0.6, len(lengths) - 0.4)
+    axes.set_ylim(0, 1.08 * lengths.max() or 1)
     axes.locator_params(axis="y", nbins=2)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(labelsize=8.5)
     axes.set_xlabel("after block k", fontsize=9)
 

@@ -7,11 +7,7 @@ import torch
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.classroom.judging import describe
 from course_lib.input_processing.bpe_training import train_bpe
-
-
-def number(random, low, high):
-    """A whole number from low to high, both included."""
-    return int(torch.randint(low, high + 1, (1,), generator=random))
+from course_lib.lessons.tools import draw
 
 
 def numbers(random, size, low, high):
@@ -89,7 +85,7 @@ def pairs_by_hand(count_pairs, random):
 
 def nothing_to_count(count_pairs, random):
     """words of one token, and no words, have no pairs"""
-    count_pairs.compare([{(number(random, 0, 400),): 1}, {}, {(7, 8): 1, (9,): 1}])
+    count_pairs.compare([{(draw(random, 0, 400),): 1}, {}, {(7, 8): 1, (9,): 1}])
 
 
 def weighted(count_pairs, random):
@@ -105,7 +101,7 @@ def weighted(count_pairs, random):
 def repeats_count(count_pairs, random):
     """a pair twice in one word counts twice, also where it overlaps itself"""
     a, b = (torch.randperm(400, generator=random)[:2]).tolist()
-    n = number(random, 2, 9)
+    n = draw(random, 2, 9)
     count_pairs.compare([{(a, b, a, b): n}, {(a, a, a): n}, {(a, a, a, a, b): n, (b, a): 1}])
 
 
@@ -170,7 +166,7 @@ def replaced(merge_pair, random):
     """every occurrence of the pair is replaced, and all else stays"""
     for _ in range(4):
         a, b, c, d = (torch.randperm(90, generator=random)[:4] + 10).tolist()
-        new = number(random, 256, 400)
+        new = draw(random, 256, 400)
         merge_pair.compare(
             [
                 ([a, b], (a, b), new),
@@ -186,18 +182,18 @@ def replaced(merge_pair, random):
 def nothing_to_replace(merge_pair, random):
     """where the pair does not stand, the list stays as it is; a list may also be empty"""
     a, b, c = (torch.randperm(90, generator=random)[:3] + 10).tolist()
-    new = number(random, 256, 400)
+    new = draw(random, 256, 400)
     merge_pair.compare([([b, a], (a, b), new), ([a, c, b], (a, b), new), ([a], (a, b), new), ([], (a, b), new)])
 
 
 def digits_are_no_ids(merge_pair, random):
     """ids are compared as numbers, not digit by digit"""
-    a, b = number(random, 1, 9), number(random, 1, 9)
-    new = number(random, 256, 400)
+    a, b = draw(random, 1, 9), draw(random, 1, 9)
+    new = draw(random, 256, 400)
     merge_pair.compare(
         [
-            ([10 * number(random, 1, 9) + a, b], (a, b), new),
-            ([a, 10 * b + number(random, 0, 9)], (a, b), new),
+            ([10 * draw(random, 1, 9) + a, b], (a, b), new),
+            ([a, 10 * b + draw(random, 0, 9)], (a, b), new),
         ]
     )
 
@@ -205,7 +201,7 @@ def digits_are_no_ids(merge_pair, random):
 def repeats_from_the_left(merge_pair, random):
     """in 5 5 5 the left two are merged, and no id is used twice"""
     a, b = (torch.randperm(90, generator=random)[:2] + 10).tolist()
-    new = number(random, 256, 400)
+    new = draw(random, 256, 400)
     merge_pair.compare(([a] * n, (a, a), new) for n in (2, 3, 4, 5))
     merge_pair.compare([([b, a, a, a, b, a, a], (a, a), new), ([a, a, a, b], (a, b), new)])
 
@@ -417,7 +413,7 @@ def trained(encode_by_rank, random):
     alphabet = letters(random, 4)
 
     def word():
-        return "".join(alphabet[i] for i in numbers(random, number(random, 4, 8), 0, 3))
+        return "".join(alphabet[i] for i in numbers(random, draw(random, 4, 8), 0, 3))
 
     merges = train_bpe(" ".join(word() for _ in range(60)), vocab_size=256 + 24)
     ranks, words = shuffled(random, merges), [bytes_of(" " + word()) for _ in range(60)]
@@ -436,15 +432,15 @@ def cost(n_prompt, n_answer, price_in, price_out, context):
 
 def prices(random):
     """Two prices for a million tokens, the second one higher, and not by a round factor."""
-    price_in = number(random, 3, 9) / 2
-    return price_in, price_in * 4 + number(random, 1, 5)
+    price_in = draw(random, 3, 9) / 2
+    return price_in, price_in * 4 + draw(random, 1, 5)
 
 
 def price(prompt_cost, random):
     """tokens in and tokens out, each at its price, for a million"""
     for _ in range(3):
         price_in, price_out = prices(random)
-        n, m = number(random, 3000, 6000), number(random, 1000, 2000)
+        n, m = draw(random, 3000, 6000), draw(random, 1000, 2000)
         prompt_cost.compare(
             [
                 (1_000_000, 0, price_in, price_out, 2_000_000),
@@ -459,7 +455,7 @@ def answer_is_cut(prompt_cost, random):
     """an answer ends where the context is full, and what does not come out is not paid"""
     for _ in range(3):
         price_in, price_out = prices(random)
-        context = number(random, 8, 32) * 1000
+        context = draw(random, 8, 32) * 1000
         n, room = context // 2, context - context // 2
         prompt_cost.compare(
             [
@@ -475,8 +471,8 @@ def answer_is_cut(prompt_cost, random):
 def refused(prompt_cost, random):
     """a prompt that leaves no room is refused, and costs nothing"""
     price_in, price_out = prices(random)
-    context = number(random, 8, 32) * 1000
-    more = number(random, 500, 5000)
+    context = draw(random, 8, 32) * 1000
+    more = draw(random, 500, 5000)
     prompt_cost.compare(
         [(context + more, 1000, price_in, price_out, context), (context, 1000, price_in, price_out, context)]
     )

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.input_processing import embeddings
+from course_lib.lessons.tools import draw
 
 # ---- look_up --------------------------------------------------------------------------------------
 
@@ -133,8 +134,8 @@ def directions(random, sizes=((4, 2), (5, 3), (6, 3), (9, 4)), times=6):
                 table = rounded(vocab, d_model, random=random) * 2.0 ** torch.randint(
                     -2, 3, (vocab, 1), generator=random
                 )
-            id = int(torch.randint(0, vocab, (1,), generator=random))
-            yield table, id, int(torch.randint(1, vocab - 1, (1,), generator=random))
+            id = draw(random, 0, vocab - 1)
+            yield table, id, draw(random, 1, vocab - 2)
 
 
 def ranking(nearest, random):
@@ -163,7 +164,7 @@ def all_others(nearest, random):
 def corners(random, d=4):
     """Rows of ±1, some of them longer, with many equal cosines that no rounding touches; small tables first."""
     for n in (6, 6, 6, 10, 10, 10, 10, 10):
-        id = int(torch.randint(2, n - 2, (1,), generator=random))
+        id = draw(random, 2, n - 3)
         table = 1.0 - 2 * torch.randint(0, 2, (n, d), generator=random)
         table[0] = table[id]  # the same direction, before the token and after
         table[n - 1] = table[id]
