@@ -22,8 +22,9 @@ from torch import Tensor
 
 from course_lib import assets
 from course_lib.classroom import guard, my_llm
+from course_lib.classroom.answers import same
 from course_lib.classroom.exercise import NotDone, Wrong
-from course_lib.classroom.judging import attempt, same
+from course_lib.classroom.judging import attempt
 from course_lib.classroom.location import workspace_folder
 from course_lib.drawing.style import PHASES, on_ground
 from course_lib.input_processing.positions import rotation_angles

@@ -5,12 +5,11 @@ import copy
 import dis
 import inspect
 import logging
-import math
-import operator
 import random
 import warnings
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from time import thread_time
 from typing import Any
 
@@ -19,9 +18,9 @@ import torch
 from torch import Tensor
 
 from course_lib.classroom import guard
+from course_lib.classroom.answers import OTHER_VALUE, as_it_is_now, common, describe, fault_of, first_difference, same
 from course_lib.classroom.exercise import BrokenCheck, Exercise, NotDone, Wrong
 
-ALMOST = dict(rel_tol=1e-4, abs_tol=1e-5)
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +50,19 @@ def attempt(exercise: Exercise, function: Callable, seed: int, part: str | None 
         yield one.__doc__, found, learner
         if found is not None and learner.left <= 0:
             return  # it would only run out of time again
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input, what the learner's function gave, and what is right."""
+
+    arguments: tuple
+    answer: Any
+    expected: Any
+
+    @cached_property
+    def fault(self) -> str:
+        return fault_of(self.answer, self.expected)
 
 
 class Learner:
@@ -87,32 +99,46 @@ class Learner:
                 if (crash := _first_crash(formula, inputs)) and crash in wrong.sentence:
                     raise Wrong(sentence, wrong.shown) from None
             raise
-        for arguments, answer in answers:
-            expected = self._expected(arguments)
-            if fault := _fault(answer, expected):
-                break
-        else:
+        cases = [Case(arguments, answer, self._expected(arguments)) for arguments, answer in answers]
+        first = next((case for case in cases if case.fault), None)
+        if first is None:
             return
-        shown = f"{self._call(arguments)} gave {describe(answer)}; right is {describe(expected)}"
+        shown = self._shown(first)
         for sentence, formula in (self.made | (mistakes or {}) | self.exercise.mistakes).items():
-            if _explains_all(formula, answers):
+            if _explains_all(formula, cases):
                 self.made[sentence] = formula  # in later checks too, rather than another that looks the same
                 raise Wrong(sentence, shown)
-        if not _kind(answer, expected):
-            again = [self.answer(*arguments) for _ in range(20)]
-            if not all(same(answer, other) for other in again):
-                raise Wrong(
-                    "it gives another answer each time for the same input: nothing is left to chance here", shown
-                )
-        raise Wrong(fault, shown)
+        if first.fault == OTHER_VALUE:
+            raise Wrong(self._unsteady(first) or common(cases) or first.fault, shown)
+        raise Wrong(first.fault, shown)
 
-    def answer(self, *arguments: Any) -> Any:
-        """The learner's answer as it is, for a check that looks at a property of it."""
+    def _unsteady(self, case: Case) -> str:
+        """What is said of a function whose answers change from call to call; empty where they do not."""
+        luck = self.luck.getrandbits(62)
+        if not all(same(case.answer, self.answer(*case.arguments)) for _ in range(20)):
+            if same(*(self.answer(*case.arguments, luck=luck) for _ in range(2))):
+                return "it gives another answer each time for the same input: nothing is left to chance here"
+            return "it gives another answer when it is called again: it keeps something from one call to the next"
+        return ""
+
+    def _shown(self, case: Case) -> str:
+        gave, right = describe(case.answer), describe(case.expected)
+        long = case.fault == OTHER_VALUE and len(gave + right) > 100
+        if long and (parted := first_difference(case.answer, case.expected)):
+            place, gave, right = parted
+            return f"{self._call(case.arguments)}{place} is {describe(gave)}; right is {describe(right)}"
+        return f"{self._call(case.arguments)} gave {gave}; right is {right}"
+
+    def answer(self, *arguments: Any, luck: int | None = None) -> Any:
+        """The learner's answer, for a check that looks at a property of it; later calls change nothing about it.
+
+        `luck` seeds what the function draws; else it is another in each call.
+        """
         given = _copied(arguments)
         watch = contextlib.nullcontext([]) if self.watched else guard.watched(given, self.exercise)
         self.watched, limit = True, guard.Limit(self.left, thread_time)
         try:
-            with watch as called, apart(self.luck.getrandbits(62)):
+            with watch as called, apart(self.luck.getrandbits(62) if luck is None else luck):
                 answer = guard.call(self.function, given, self.left, self.sink)
         except NotDone as other:
             if str(other):
@@ -130,7 +156,7 @@ class Learner:
                 "it changes what it was given: work on a copy, or make a new value",
                 f"after {self._call(arguments)} the input is {', '.join(map(describe, given))}",
             )
-        return answer
+        return as_it_is_now(answer)
 
     def _expected(self, arguments: tuple) -> Any:
         return self.exercise.oracle(*_copied(arguments))
@@ -149,24 +175,22 @@ def _first_crash(formula: Callable[..., Any], inputs: Iterable[tuple]) -> str:
     return ""
 
 
-def _explains_all(formula: Callable[..., Any], answers: Iterable[tuple[tuple, Any]]) -> bool:
+def _explains_all(formula: Callable[..., Any], cases: Iterable[Case]) -> bool:
+    """Whether it gives every answer, wherever it says something, and a wrong one for at least one wrong answer."""
     explained = False
-    for arguments, answer in answers:
-        found = _explains(formula, arguments, answer)
-        if found is False:
+    for case in cases:
+        try:
+            made = formula(*_copied(case.arguments))
+            agrees = same(case.answer, made)
+        except (RuntimeError, IndexError):  # for this input the formula says nothing
+            continue
+        except Exception:
+            log.info("the formula of a mistake broke", exc_info=True)  # ours: a test sees it, and not the learner
+            continue
+        if not agrees:
             return False
-        explained = explained or bool(found)
+        explained = explained or bool(case.fault and fault_of(made, case.expected))
     return explained
-
-
-def _explains(formula: Callable[..., Any], arguments: tuple, answer: Any) -> bool | None:
-    try:
-        return same(answer, formula(*_copied(arguments)))
-    except (RuntimeError, IndexError):  # for this input the formula says nothing
-        return None
-    except Exception:
-        log.info("the formula of a mistake broke", exc_info=True)  # ours, and so not for the learner: a test sees it
-        return None
 
 
 def _copied(arguments: tuple) -> tuple:
@@ -241,153 +265,3 @@ def _is_empty(function: Callable) -> bool:
     steps = [*dis.get_instructions(code)]
     constants = [step.argval for step in steps if step.opcode in dis.hasconst]
     return {step.opcode for step in steps} <= NOTHING and all(value in (None, ...) for value in constants)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal, whole numbers and truth values exactly, floats within 1e-4 of themselves; NaN equals NaN.
-
-    Only the exact built-in types and tensors: an object that says of itself that it equals everything does not.
-    A function, which only an argument can be, is the same as itself.
-    """
-    if inspect.isfunction(one):
-        return one is other
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        one, other = one.detach().cpu(), other.detach().cpu()
-        if one.shape != other.shape:
-            return False
-        if one.is_floating_point() or other.is_floating_point():
-            return torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
-        return bool((one == other).all())
-    one, other = _plain(one), _plain(other)
-    numbers = (int, float, bool)
-    if type(one) in numbers and type(other) in numbers:
-        if float not in (type(one), type(other)):
-            return one == other
-        try:
-            return math.isclose(one, other, **ALMOST) or (math.isnan(one) and math.isnan(other))
-        except OverflowError:  # a whole number that is larger than any float
-            return False
-    if type(one) is not type(other):
-        return False
-    if type(one) in (list, tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    if type(one) is dict:
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return type(one) in (str, bytes, set, frozenset, type(None), torch.dtype, torch.Size) and one == other
-
-
-def _plain(value: Any) -> Any:
-    """A number out of a tensor without dimensions, or out of NumPy; a counter as a dict; else the value itself."""
-    if type(value) in (Counter, defaultdict):
-        return dict(value)
-    if type(value) in (Tensor, torch.nn.Parameter) and value.ndim == 0:
-        return value.item()
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return value.item()
-    return value
-
-
-def _kind(answer: Any, expected: Any) -> str:
-    """What is wrong with the type, the dtype or the shape; empty where nothing is."""
-    if answer is None and expected is not None:
-        return "it returns nothing: does each way through it end with `return`?"
-    if type(_plain(expected)) is not type(expected):
-        answer, expected = _plain(answer), _plain(expected)
-    elif not isinstance(expected, Tensor):
-        answer = _plain(answer)
-    asked = _name(expected)
-    if isinstance(expected, Tensor):
-        if type(answer) not in (Tensor, torch.nn.Parameter):
-            return f"it returns {_name(answer)}, and {asked} is asked for"
-        if not _has_plain_numbers(answer):
-            return f"it returns a tensor of the kind {answer.layout} on {answer.device}: an ordinary one is asked for"
-        if _number_kind(answer) != _number_kind(expected):
-            return f"it returns numbers of type {_dtype(answer)}, and {_dtype(expected)} is asked for"
-        if answer.shape != expected.shape:
-            return f"it returns the shape {tuple(answer.shape)}, and {tuple(expected.shape)} is asked for"
-    elif type(answer) is not type(expected) and not (type(answer) is int and type(expected) is float):
-        return f"it returns {_name(answer)}, and {asked} is asked for"
-    return ""
-
-
-def _has_plain_numbers(tensor: Tensor) -> bool:
-    return tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
-
-
-def _number_kind(tensor: Tensor) -> str:
-    if tensor.dtype is torch.bool:
-        return "bool"
-    return "float" if tensor.is_floating_point() else "complex" if tensor.is_complex() else "int"
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _name(value: Any) -> str:
-    names = {
-        int: "a whole number",
-        float: "a float",
-        bool: "True or False",
-        str: "a text",
-        bytes: "bytes",
-        dict: "a dict",
-        type(None): "None",
-    }
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    if type(value) in (list, tuple):
-        return f"a {type(value).__name__} of {len(value)}"
-    return names.get(type(value), f"an object of type {type(value).__name__}")
-
-
-def _fault(answer: Any, expected: Any) -> str:
-    """What can be said of any wrong answer; empty where it is right."""
-    if fault := _kind(answer, expected):
-        return fault
-    return "" if same(answer, expected) else _nan(answer, expected) or "it gives another value than it should"
-
-
-def _nan(answer: Any, expected: Any) -> str:
-    count = [
-        int(value.isnan().sum()) if isinstance(value, Tensor) else value != value
-        for value in (answer, expected)
-        if _numeric(value)
-    ]
-    if len(count) == 2 and count[0] > count[1]:
-        return "NaN (not a number) comes out: a 0 / 0, an ∞ − ∞, or the root or logarithm of a negative number"
-    return ""
-
-
-def _numeric(value: Any) -> bool:
-    return isinstance(value, Tensor) or type(value) in (int, float)
-
-
-def describe(value: Any) -> str:
-    """A value in a few words: small tensors as lists of rounded numbers, large ones by shape, functions by name."""
-    if isinstance(value, Tensor):
-        few = value.numel() <= 24 and _has_plain_numbers(value)
-        return str(_rounded(value.tolist())) if few else f"<{_name(value)[2:]}>"
-    if type(value) in (dict, Counter, defaultdict):
-        text = "{" + ", ".join(f"{describe(key)}: {describe(item)}" for key, item in value.items()) + "}"
-        return text if len(text) <= 200 else f"<{_name(dict(value))[2:]} of {len(value)}>"
-    if inspect.isfunction(value):
-        return value.__name__
-    if type(value) is int and value.bit_length() > 600:  # Python refuses to write down the largest
-        return f"<a whole number of {value.bit_length()} bits>"
-    if type(value) in (set, frozenset):
-        items = ", ".join(sorted(map(describe, value), key=lambda item: (len(item), item)))
-        return ("{" + items + "}" if items else "set()") if len(items) < 200 else f"<set of {len(value)}>"
-    if type(value) in (list, tuple) and any(isinstance(item, Tensor | Callable | list | tuple) for item in value):
-        text = ("[%s]" if type(value) is list else "(%s)") % ", ".join(map(describe, value))
-        return text if len(text) <= 200 else text[:200] + " …"
-    text = repr(_rounded(value)) if type(value) in (int, float, bool, str, bytes, list, tuple) else _name(value)
-    return "None" if value is None else text if len(text) <= 200 else text[:200] + " …"
-
-
-def _rounded(value: Any) -> Any:
-    if type(value) in (list, tuple):
-        return type(value)(map(_rounded, value))
-    if type(value) is float and operator.lt(abs(value), math.inf):
-        return round(value, 4) or float(f"{value:.2g}")  # 1e-05 is not 0
-    return value

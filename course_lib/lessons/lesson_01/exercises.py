@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import torch
 
+from course_lib.classroom.answers import describe
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.judging import describe
 from course_lib.input_processing.bpe_training import train_bpe
 from course_lib.lessons.tools import draw
 

@@ -5,8 +5,8 @@ from functools import partial
 
 import torch
 
+from course_lib.classroom.answers import describe, same
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.judging import describe, same
 from course_lib.input_processing import positions
 from course_lib.lessons.parts import (
     as_neighbours,

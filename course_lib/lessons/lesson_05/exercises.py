@@ -5,8 +5,8 @@ from functools import partial
 
 import torch
 
+from course_lib.classroom.answers import describe
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.judging import describe
 from course_lib.lessons.parts import all_keys, before_itself, hidden_first, hidden_last, mixed, past
 from course_lib.lessons.tools import crash_said, draw, only_if
 from course_lib.transformer_block import attention

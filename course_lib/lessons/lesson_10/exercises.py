@@ -4,8 +4,8 @@ import math
 
 import torch
 
+from course_lib.classroom.answers import describe, same
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.judging import describe, same
 from course_lib.lessons.tools import crash_said
 from course_lib.prediction import logits as library
 

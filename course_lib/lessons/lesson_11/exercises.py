@@ -7,8 +7,8 @@ from functools import partial
 
 import torch
 
+from course_lib.classroom.answers import same
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.judging import same
 from course_lib.lessons.tools import crash_said, draw
 
 # ---- sample_batch ---------------------------------------------------------------------------------

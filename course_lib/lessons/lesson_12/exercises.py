@@ -4,8 +4,8 @@ from functools import partial
 
 import torch
 
+from course_lib.classroom.answers import describe
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.judging import describe
 from course_lib.lessons.tools import crash_said, draw
 from course_lib.prediction import sampling
 
