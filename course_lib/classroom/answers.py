@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ALMOST = dict(rel_tol=1e-4, abs_tol=1e-5)
 OTHER_VALUE = "it gives another value than it should"
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equal, whole numbers and truth values exactly, floats within 1e-4 of themselves; NaN equals NaN.
+def same(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
+    """Equal, whole numbers and truth values exactly, floats within 1e-4 of themselves or `tolerance`; NaN equals NaN.
 
     Only the exact built-in types and tensors: an object that says of itself that it equals everything does not.
     A function, which only an argument can be, is the same as itself.
@@ -27,7 +26,7 @@ def same(one: Any, other: Any) -> bool:
         if one.shape != other.shape:
             return False
         if one.is_floating_point() or other.is_floating_point():
-            return torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
+            return torch.allclose(one.double(), other.double(), rtol=1e-4, atol=tolerance, equal_nan=True)
         return bool((one == other).all())
     one, other = _plain(one), _plain(other)
     numbers = (int, float, bool)
@@ -35,15 +34,15 @@ def same(one: Any, other: Any) -> bool:
         if float not in (type(one), type(other)):
             return one == other
         try:
-            return math.isclose(one, other, **ALMOST) or (math.isnan(one) and math.isnan(other))
+            return math.isclose(one, other, rel_tol=1e-4, abs_tol=tolerance) or (math.isnan(one) and math.isnan(other))
         except OverflowError:  # a whole number that is larger than any float
             return False
     if type(one) is not type(other):
         return False
     if type(one) in (list, tuple):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(same(*two, tolerance) for two in zip(one, other, strict=True))
     if type(one) is dict:
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(same(one[key], other[key], tolerance) for key in one)
     return type(one) in (str, bytes, set, frozenset, type(None), torch.dtype, torch.Size) and one == other
 
 
@@ -143,11 +142,11 @@ def _name(value: Any) -> str:
     return names.get(type(value), f"an object of type {type(value).__name__}")
 
 
-def fault_of(answer: Any, expected: Any) -> str:
+def fault_of(answer: Any, expected: Any, tolerance: float = 1e-5) -> str:
     """What can be said of any wrong answer; empty where it is right."""
     if fault := _kind(answer, expected):
         return fault
-    return "" if same(answer, expected) else _nan(answer, expected) or OTHER_VALUE
+    return "" if same(answer, expected, tolerance) else _nan(answer, expected) or OTHER_VALUE
 
 
 def _nan(answer: Any, expected: Any) -> str:
@@ -220,17 +219,17 @@ def as_it_is_now(answer: Any) -> Any:
 # ---- where a wrong answer parts from the right one, and how -----------------------------------------
 
 
-def first_difference(answer: Any, expected: Any) -> tuple[str, Any, Any] | None:
+def first_difference(answer: Any, expected: Any, tolerance: float = 1e-5) -> tuple[str, Any, Any] | None:
     """The first place where they part, as Python writes it, "[0, 2]", and what stands there; None where all of it."""
     if isinstance(answer, Tensor) and isinstance(expected, Tensor):
         if answer.shape != expected.shape or not expected.ndim:
             return None
-        apart = ~torch.isclose(answer.double(), expected.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
+        apart = ~torch.isclose(answer.double(), expected.double(), rtol=1e-4, atol=tolerance, equal_nan=True)
         place = tuple(apart.nonzero()[0].tolist())
         return str([*place]), answer[place].item(), expected[place].item()
     for place, one, other in _parts(answer, expected):
-        if not same(one, other):
-            inner = first_difference(one, other)
+        if not same(one, other, tolerance):
+            inner = first_difference(one, other, tolerance)
             return (place + inner[0], *inner[1:]) if inner else (place, one, other)
     return None
 

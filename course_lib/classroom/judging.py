@@ -59,10 +59,11 @@ class Case:
     arguments: tuple
     answer: Any
     expected: Any
+    tolerance: float = 1e-5
 
     @cached_property
     def fault(self) -> str:
-        return fault_of(self.answer, self.expected)
+        return fault_of(self.answer, self.expected, self.tolerance)
 
 
 class Learner:
@@ -99,7 +100,9 @@ class Learner:
                 if (crash := _first_crash(formula, inputs)) and crash in wrong.sentence:
                     raise Wrong(sentence, wrong.shown) from None
             raise
-        cases = [Case(arguments, answer, self._expected(arguments)) for arguments, answer in answers]
+        cases = [
+            Case(arguments, answer, self._expected(arguments), self.exercise.tolerance) for arguments, answer in answers
+        ]
         first = next((case for case in cases if case.fault), None)
         if first is None:
             return
@@ -124,7 +127,7 @@ class Learner:
     def _shown(self, case: Case) -> str:
         gave, right = describe(case.answer), describe(case.expected)
         long = case.fault == OTHER_VALUE and len(gave + right) > 100
-        if long and (parted := first_difference(case.answer, case.expected)):
+        if long and (parted := first_difference(case.answer, case.expected, case.tolerance)):
             place, gave, right = parted
             return f"{self._call(case.arguments)}{place} is {describe(gave)}; right is {describe(right)}"
         return f"{self._call(case.arguments)} gave {gave}; right is {right}"
@@ -134,6 +137,28 @@ class Learner:
 
         `luck` seeds what the function draws; else it is another in each call.
         """
+        return as_it_is_now(self._called(arguments, luck)[1])
+
+    def gradient(self, *arguments: Any, to: int, upstream: Tensor) -> Tensor | None:
+        """What comes back to the argument number `to` where `upstream` comes to the answer; None where nothing does.
+
+        Raises:
+            Wrong: the answer is no tensor of the shape of `upstream`, or PyTorch cannot go back through it.
+        """
+        asking = tuple(one.requires_grad_() if i == to else one for i, one in enumerate(_copied(arguments)))
+        given, answer = self._called(asking, None)
+        if not isinstance(answer, Tensor) or answer.shape != upstream.shape:
+            self.compare([arguments])
+            raise Wrong("where its input asks for gradients, it gives another answer")
+        if answer.requires_grad:
+            try:
+                answer.backward(upstream)
+            except RuntimeError as error:
+                raise Wrong(f"no gradient can be found: {str(error).splitlines()[0]}", self._call(arguments)) from None
+        return given[to].grad
+
+    def _called(self, arguments: tuple, luck: int | None) -> tuple[tuple, Any]:
+        """What was handed in (copies), and the answer itself."""
         given = _copied(arguments)
         watch = contextlib.nullcontext([]) if self.watched else guard.watched(given, self.exercise)
         self.watched, limit = True, guard.Limit(self.left, thread_time)
@@ -156,7 +181,9 @@ class Learner:
                 "it changes what it was given: work on a copy, or make a new value",
                 f"after {self._call(arguments)} the input is {', '.join(map(describe, given))}",
             )
-        return as_it_is_now(answer)
+        if self.exercise.gives_new and any(answer is one for one in given):
+            raise Wrong("it gives back the very object that it was given: another one is asked for, equal or not")
+        return given, answer
 
     def _expected(self, arguments: tuple) -> Any:
         return self.exercise.oracle(*_copied(arguments))
@@ -181,7 +208,7 @@ def _explains_all(formula: Callable[..., Any], cases: Iterable[Case]) -> bool:
     for case in cases:
         try:
             made = formula(*_copied(case.arguments))
-            agrees = same(case.answer, made)
+            agrees = same(case.answer, made, case.tolerance)
         except (RuntimeError, IndexError):  # for this input the formula says nothing
             continue
         except Exception:
@@ -189,7 +216,7 @@ def _explains_all(formula: Callable[..., Any], cases: Iterable[Case]) -> bool:
             continue
         if not agrees:
             return False
-        explained = explained or bool(case.fault and fault_of(made, case.expected))
+        explained = explained or bool(case.fault and fault_of(made, case.expected, case.tolerance))
     return explained
 
 

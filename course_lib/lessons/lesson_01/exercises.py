@@ -79,6 +79,7 @@ def pairs_by_hand(count_pairs, random):
                 {(a, b, c, d): 1, (d, a, e): 1},
                 {(a, b): 1, (b, a): 1, (c,): 1},
                 {(a, b, a, b, c): 1, (e, a, b): 1},
+                {(0, a, 0, 0): 1, (0,): 1, (a, 0): 1},
             ]
         )
 
@@ -184,6 +185,7 @@ def nothing_to_replace(merge_pair, random):
     a, b, c = (torch.randperm(90, generator=random)[:3] + 10).tolist()
     new = draw(random, 256, 400)
     merge_pair.compare([([b, a], (a, b), new), ([a, c, b], (a, b), new), ([a], (a, b), new), ([], (a, b), new)])
+    merge_pair.compare([([0], (0, a), new), ([0, a, b], (a, b), new), ([a, b, 0], (a, b), new), ([0, a], (0, a), new)])
 
 
 def digits_are_no_ids(merge_pair, random):
@@ -202,7 +204,7 @@ def repeats_from_the_left(merge_pair, random):
     """in 5 5 5 the left two are merged, and no id is used twice"""
     a, b = (torch.randperm(90, generator=random)[:2] + 10).tolist()
     new = draw(random, 256, 400)
-    merge_pair.compare(([a] * n, (a, a), new) for n in (2, 3, 4, 5))
+    merge_pair.compare(([id] * n, (id, id), new) for id in (a, 0) for n in (2, 3, 4, 5))
     merge_pair.compare([([b, a, a, a, b, a, a], (a, a), new), ([a, a, a, b], (a, b), new)])
 
 
@@ -445,6 +447,9 @@ def price(prompt_cost, random):
             [
                 (1_000_000, 0, price_in, price_out, 2_000_000),
                 (1_000, 1_000_000, price_in, price_out, 2_000_000),
+                (1, 0, price_in, price_out, 8_000),
+                (0, 1, price_in, price_out, 8_000),
+                (3, 2, price_in, price_out, 8_000),
                 (n, m, price_in, price_out, 128_000),
                 (m, n, price_in, price_out, 128_000),
             ]
@@ -529,6 +534,7 @@ EXERCISES = (
         lesson="01",
         title="every occurrence of a pair becomes one id",
         oracle=merge,
+        gives_new=True,
         checks={"replace": (replaced, nothing_to_replace, digits_are_no_ids), "repeats": (repeats_from_the_left,)},
         mistakes={
             "it replaces the first occurrence alone": only_the_first,
@@ -603,6 +609,7 @@ EXERCISES = (
         lesson="01",
         title="what a prompt and its answer cost",
         oracle=cost,
+        tolerance=0.0,
         checks={"price": (price,), "context": (answer_is_cut, refused)},
         mistakes={
             "it is a million times too high: the prices are for a million tokens": lambda n, m, p, q, c: (
@@ -641,6 +648,10 @@ EXERCISES = (
             "it gives whole numbers: // drops what comes after the point, / keeps it": lambda n, m, p, q, c: (
                 cost(n, m, p, q, c) // 1.0
             ),
+            "it rounds: a token or two cost a millionth, which is no longer there": lambda n, m, p, q, c: round(
+                cost(n, m, p, q, c), 4
+            ),
+            "it rounds to cents: a token costs less": lambda n, m, p, q, c: round(cost(n, m, p, q, c), 2),
             "it ignores the context": lambda n, m, p, q, c: (n * p + m * q) / 1e6,
             "it cuts a prompt that does not fit: such a prompt is refused": lambda n, m, p, q, c: (
                 (min(n, c) * p + max(0, min(m, c - n)) * q) / 1e6

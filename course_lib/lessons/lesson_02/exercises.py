@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from course_lib.classroom.answers import describe, same
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.input_processing import embeddings
 from course_lib.lessons.tools import draw
@@ -54,19 +55,45 @@ def batches(look_up, random):
 
 def any_shape(look_up, random):
     """ids of any shape, also a single id without a dimension"""
-    look_up.compare([(ids[0], table) for ids, table in prompts(random)] + list(prompts(random, (2, 1, 3))))
+    one = [(torch.tensor(id), table) for _, table in prompts(random) for id in (0, 1, len(table) - 1)]
+    ids, table = next(iter(prompts(random, (3, 2))))
+    several = [*prompts(random, (2, 1, 3)), (ids[:1, :1], table), (ids[:, :1], table)]
+    look_up.compare([*one, *prompts(random, (1, 3)), *several])
 
 
 def gradient_flows(look_up, random):
     """the rows are still tied to the table: a gradient finds its way back"""
-    for ids, table in prompts(random):
+    for ids, table in (*prompts(random), *prompts(random, (2, 3))):
         look_up.compare([(ids, table)])
-        if not look_up.answer(ids, table.clone().requires_grad_()).requires_grad:
+        upstream = rounded(*ids.shape, table.shape[1], random=random)
+        arrived, right = (
+            look_up.gradient(ids, table, to=1, upstream=upstream),
+            GRADIENT.oracle(ids, upstream, len(table)),
+        )
+        if arrived is None:
             raise Wrong(
                 "its numbers are copies that no longer know their table, so nothing could be learned: "
                 "stay with tensors, without tolist(), item(), detach() or torch.tensor(…)",
-                "the table asks for gradients, and the answer has requires_grad = False",
+                "the table asks for gradients, and none arrives there",
             )
+        if fault := said_of_gradient(ids, arrived, right, upstream):
+            row = int((arrived - right).abs().sum(1).argmax())
+            shown = f"ids {ids.tolist()}: row {row} gets {describe(arrived[row])}; right is {describe(right[row])}"
+            raise Wrong(fault, shown)
+
+
+def said_of_gradient(ids, arrived, right, upstream):
+    """What is wrong with the gradient that came back to the table; empty where nothing is."""
+    if same(arrived, right):
+        return ""
+    if same(arrived[0], 0 * right[0]) and same(arrived[1:], right[1:]):
+        return "no gradient comes back to row 0: id 0 is a token like any other, and no padding"
+    often = torch.bincount(ids.flatten(), minlength=len(right)).clamp(min=1)[:, None]
+    if same(arrived, right / often):
+        return "the gradient of a row is divided by how often it was looked up: what comes back is added up"
+    if same(arrived, first_kept(ids, upstream, len(right))) or same(arrived, overwritten(ids, upstream, len(right))):
+        return "a row that was looked up twice gets a gradient from one place alone: what comes back is added up"
+    return "another gradient comes back to the table than its rows were given"
 
 
 def by_a_list(ids, table):
@@ -141,6 +168,15 @@ def directions(random, sizes=((4, 2), (5, 3), (6, 3), (9, 4)), times=6):
 def ranking(nearest, random):
     """the k rows with the largest cosines, the nearest first"""
     nearest.compare(directions(random))
+    ends = [(table, id, k) for table, _, k in directions(random, times=1) for id in (0, len(table) - 1)]
+    nearest.compare([*ends, *(hardly_apart(random) for _ in range(3))])
+
+
+def hardly_apart(random):
+    """Cosines that differ by a few thousandths of a percent: enough for 32 bits, and for no rounding."""
+    slopes = torch.tensor([0.0, 0.03, 0.01, 0.02, 0.015, 0.025])
+    table = torch.stack([torch.ones(6), slopes], dim=1) * 2.0 ** torch.randint(-2, 3, (6, 1), generator=random)
+    return table, 0, draw(random, 3, 5)
 
 
 def negative(nearest, random):
@@ -297,6 +333,9 @@ def arriving(random, shape=(4,), repeats=True):
 def used_once(gradient, random):
     """each row that is used once gets what arrives at its place, all other rows exactly 0"""
     gradient.compare(arriving(random, repeats=False))
+    gradient.compare(
+        (torch.tensor(ids), rounded(len(ids), 3, random=random), 5) for ids in ([0], [4], [4, 0, 2], [0, 3, 0, 4, 4])
+    )
 
 
 def used_often(gradient, random):
@@ -312,6 +351,7 @@ def always_the_same(gradient, random):
 def in_batches(gradient, random):
     """the same for ids of shape (batch, position)"""
     gradient.compare(arriving(random, (2, 3)))
+    gradient.compare([*arriving(random, (1, 3)), *arriving(random, (2, 1, 2))])
 
 
 def overwritten(ids, upstream, vocab_size):

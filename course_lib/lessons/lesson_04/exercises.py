@@ -59,6 +59,9 @@ def prompts(embed, random):
 def single(embed, random):
     """a single token"""
     embed.compare([entrance(random, batch, 1) for batch in (1, 3)], crashes=SLIPS)
+    for id in (0, 11):  # the table's ends
+        _, tokens, positions = entrance(random, 1, 1)
+        embed.compare([(torch.tensor([[id]]), tokens, positions), (torch.tensor([[id]]), tokens, positions, 0)])
 
 
 def later(embed, random):
@@ -115,6 +118,9 @@ INPUT_EMBEDDING = Exercise(
         ),
         "its positions run backwards: the first token has the first row": (
             lambda i, t, p, s=0: t[i] + p[s : s + i.shape[1]].flip(0)
+        ),
+        "the id 0 is a token like any other: its row is missing": lambda i, t, p, s=0: embedding(
+            i, t * (torch.arange(len(t)) > 0)[:, None], p, s
         ),
         "it multiplies the two rows: add them": lambda i, t, p, s=0: t[i] * p[s : s + i.shape[1]],
         "it takes the mean of the two rows: add them": lambda i, t, p, s=0: embedding(i, t, p, s) / 2,
@@ -182,6 +188,7 @@ def right(pad, random):
 def alike(pad, random):
     """nothing is added where all are equally long"""
     pad.compare((texts(random, *lengths), 2) for lengths in ((3,), (2, 2), (4, 4, 4)))
+    pad.compare([([[0]], 9), ([[0, 5], [0, 0]], 9), ([[7]], 0)])
 
 
 def pad_id_is_real(pad, random):
@@ -192,6 +199,10 @@ def pad_id_is_real(pad, random):
 def empty(pad, random):
     """an empty prompt becomes a row of padding"""
     pad.compare((texts(random, *lengths), 1) for lengths in ((0, 2), (3, 0, 1)))
+    pad.compare([([[0, 4], [], [0]], 9)])
+    ids, mask = pad.answer([[], []], 3) if type(pad.answer([[], [0]], 3)) is tuple else (None, None)
+    if not torch.is_tensor(ids) or not torch.is_tensor(mask) or not ids.shape == mask.shape == (2, 0):
+        raise Wrong("where all prompts are empty, both tensors have the shape (batch, 0)", "pad_batch([[], []], 3)")
 
 
 def left(pad, random):
@@ -204,6 +215,7 @@ def left_empty(pad, random):
     """on the left, too: empty prompts, equally long ones, and the padding's id as a real token"""
     inputs = [(texts(random, *lengths, pad_id=2), 2, "left") for lengths in ((0, 2), (2, 2), (3, 0, 4))]
     pad.compare(inputs, crashes={MINUS_ZERO: from_minus_length})
+    pad.compare([([[0], [5, 0, 6], [0, 7]], 9, "left")])
 
 
 MINUS_ZERO = "`-len(s)` is -0 for an empty prompt, and [-0:] is the whole row: begin at width - len(s)"
@@ -260,6 +272,12 @@ def one_wider(sequences, pad_id, side="right"):
     return ids[:-1], real[:-1]
 
 
+def zero_is_none(sequences, pad_id, side="right"):
+    ids, real = batching.pad(sequences, pad_id, side)
+    nothing = real & (ids == 0)
+    return ids.masked_fill(nothing, pad_id), real & ~nothing
+
+
 PAD_BATCH = Exercise(
     name="pad_batch",
     lesson="04",
@@ -285,6 +303,7 @@ PAD_BATCH = Exercise(
         "an empty prompt's mask is True on the left: a slice from -len(s) is the whole row there": padded(
             mask=all_real_where_empty
         ),
+        "it stops at the id 0, or takes it for padding: 0 is an id like any other": zero_is_none,
         "it pads with 0: the padding's id is `pad_id`": padded(fit=lambda s, p, side: (s, 0, side)),
         "it cuts all prompts to the shortest: none of their tokens may get lost": cut_to_shortest,
         "its rows are one wider than the longest prompt: that one needs no padding": one_wider,
@@ -323,6 +342,7 @@ def library(random, lengths):
 def one_document(pack, random):
     """one document in one row"""
     pack.compare((library(random, (n,)), n + 1, draw(random, 1, 9)) for n in (2, 4))
+    pack.compare([([[0]], 2, 9), ([[0, 5, 0]], 4, 9), ([[7]], 2, 0)])
 
 
 def full_rows(pack, random):
@@ -338,6 +358,14 @@ def with_an_empty_one(pack, random):
     """an empty document is an end token alone"""
     end = draw(random, 1, 9)
     pack.compare((library(random, lengths), n, end) for lengths, n in (((0, 2), 4), ((1, 0, 2), 6), ((2, 0, 0, 1), 7)))
+    pack.compare([([[]], 1, end), ([[]], 3, end), ([[], []], 2, end), ([[0], [], [0]], 5, end)])
+
+
+def end_tokens_inside(pack, random):
+    """a document that holds the end token, or ends with it, is a document like any other"""
+    end = draw(random, 1, 9)
+    inputs = [([[20, end]], 3), ([[end]], 2), ([[20, end, 30], [end, 40]], 4), ([[end, end], [20]], 3)]
+    pack.compare((documents, length, end) for documents, length in inputs)
 
 
 def across(pack, random):
@@ -432,8 +460,19 @@ PACK_DOCUMENTS = Exercise(
     lesson="04",
     title="documents back to back in rows without waste",
     oracle=packed,
-    checks={"chain": (one_document, full_rows, across, with_an_empty_one), "last_row": (filled, after_the_last)},
+    checks={
+        "chain": (one_document, full_rows, across, with_an_empty_one, end_tokens_inside),
+        "last_row": (filled, after_the_last),
+    },
     mistakes={
+        "it puts no second end token where a document ends with one: that one is part of the document": (
+            lambda documents, length, end: rows_of(
+                [id for d in documents for id in (d if d and d[-1] == end else [*d, end])], length, end
+            )
+        ),
+        "it drops the end token inside a document: what a document holds stays": lambda documents, length, end: packed(
+            [[id for id in document if id != end] for document in documents], length, end
+        ),
         "it puts nothing between two documents: an end token follows each": without_ends,
         "its end token comes before each document: it follows each": before,
         "it puts end tokens on both sides of a document: one follows each": both_sides,

@@ -682,7 +682,7 @@ def exactly_full(n, m, p, q, c):
     return (n * p + min(m, c - n) * q) / 1e6 if n <= c else 0.0
 
 
-@prompt_cost.wrong("it gives another value than it should")
+@prompt_cost.wrong("it rounds to cents")
 def rounded(n, m, p, q, c):
     return round((n * p + min(m, c - n) * q) / 1e6, 2) if n < c else 0.0
 
@@ -690,3 +690,55 @@ def rounded(n, m, p, q, c):
 @prompt_cost.wrong("// drops what comes after the point")
 def whole_division(n, m, p, q, c):
     return (n * p + min(m, c - n) * q) // 1_000_000 if n < c else 0.0
+
+
+@count_pairs.wrong("gives another value")
+def an_id_of_0_is_nothing(words):
+    counts = {}
+    for word, times in words.items():
+        for left, right in pairwise(word):
+            if left and right:
+                counts[left, right] = counts.get((left, right), 0) + times
+    return counts
+
+
+@count_pairs.wrong("is a float, and a whole number is asked for")
+def counts_as_floats(words):
+    counts = {}
+    for word, times in words.items():
+        for pair in pairwise(word):
+            counts[pair] = counts.get(pair, 0.0) + times
+    return counts
+
+
+@merge_pair.wrong("the first one is missing")
+def drops_the_id_0(ids, pair, new_id):
+    merged, left = [], None
+    for id in ids:
+        if left is not None and (left, id) == pair:
+            merged.append(new_id)
+            left = None
+        else:
+            if left:
+                merged.append(left)
+            left = id
+    return merged + [left] * (left is not None)
+
+
+@merge_pair.wrong("the very object that it was given")
+def the_same_list(ids, pair, new_id):
+    if pair not in pairwise(ids):
+        return ids
+    merged = []
+    for id in ids:
+        if merged and (merged[-1], id) == pair:
+            merged[-1] = new_id
+        else:
+            merged.append(id)
+    return merged
+
+
+@prompt_cost.wrong("it rounds: a token or two")
+def to_four_digits(n_prompt, n_answer, price_in, price_out, context):
+    room = context - n_prompt
+    return round((n_prompt * price_in + min(n_answer, room) * price_out) / 1e6, 4) if room > 0 else 0.0

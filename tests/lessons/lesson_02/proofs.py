@@ -376,3 +376,68 @@ def without_flattening(ids, upstream, vocab_size):
 @gradient.wrong("it stops with")
 def one_sentence_only(ids, upstream, vocab_size):
     return torch.zeros(vocab_size, upstream.shape[-1]).index_add(0, ids, upstream)
+
+
+class Once(torch.autograd.Function):
+    """The rows, and a gradient that `back` makes of what arrives."""
+
+    @staticmethod
+    def forward(context, ids, table, back):
+        context.ids, context.back, context.shape = ids, back, table.shape
+        return table[ids]
+
+    @staticmethod
+    def backward(context, arrived):
+        return None, context.back(context.ids, arrived, context.shape), None
+
+
+@look_up.wrong("no gradient comes back to row 0")
+def zero_is_padding(ids, table):
+    return F.embedding(ids, table, padding_idx=0)
+
+
+@look_up.wrong("divided by how often")
+def scaled_by_frequency(ids, table):
+    return F.embedding(ids, table, scale_grad_by_freq=True)
+
+
+@look_up.wrong("from one place alone")
+def last_place_wins(ids, table):
+    def back(ids, arrived, shape):
+        gradient = torch.zeros(shape)
+        for id, row in zip(ids.flatten().tolist(), arrived.reshape(-1, shape[1]), strict=True):
+            gradient[id] = row
+        return gradient
+
+    return Once.apply(ids, table, back)
+
+
+@look_up.wrong("another gradient comes back")
+def twice_the_gradient(ids, table):
+    return 2 * table[ids] - table[ids].detach()
+
+
+@nearest.wrong("gives another value than it should")
+def in_half_precision(table, id, k):
+    unit = F.normalize(table, dim=1).bfloat16()
+    cosines = (unit @ unit[id]).float()
+    cosines[id] = -torch.inf
+    return cosines.sort(descending=True, stable=True).indices[:k].tolist()
+
+
+@gradient.wrong("only the first one is wrong")
+def no_row_0(ids, upstream, vocab_size):
+    gradient = torch.zeros(vocab_size, upstream.shape[-1])
+    for id, arrived in zip(ids.flatten().tolist(), upstream.reshape(-1, upstream.shape[-1]), strict=True):
+        if id:
+            gradient[id] += arrived
+    return gradient
+
+
+@gradient.wrong("only the last one is wrong")
+def no_last_row(ids, upstream, vocab_size):
+    gradient = torch.zeros(vocab_size, upstream.shape[-1])
+    flat = upstream.reshape(-1, upstream.shape[-1])
+    for id in range(vocab_size - 1):
+        gradient[id] = flat[ids.flatten() == id].sum(0)
+    return gradient

@@ -177,7 +177,7 @@ def mask_from_lengths(sequences, pad_id, side="right"):
     places = torch.arange(width)[None]
     mask = places < lengths if side == "right" else places >= width - lengths
     ids = torch.full(mask.shape, pad_id)
-    ids[mask] = torch.tensor([id for s in sequences for id in s])
+    ids[mask] = torch.tensor([id for s in sequences for id in s], dtype=torch.long)
     return ids, mask
 
 
@@ -451,3 +451,36 @@ def nested_lists(documents, length, end_id):
 @pack_documents.wrong("it returns the shape")
 def one_long_chain(documents, length, end_id):
     return by_slices(documents, length, end_id).flatten()
+
+
+@input_embedding.wrong("the id 0 is a token like any other")
+def no_row_for_id_0(ids, token_table, position_table, start=0):
+    return F.embedding(ids, token_table) * (ids > 0)[..., None] + position_table[start : start + ids.shape[1]]
+
+
+@pad_batch.wrong("stops at the id 0")
+def real_where_not_0(sequences, pad_id, side="right"):
+    width = max(map(len, sequences))
+    fill = [[None] * (width - len(s)) for s in sequences]
+    rows = [s + f if side == "right" else f + s for s, f in zip(sequences, fill, strict=True)]
+    ids = torch.tensor([[id or pad_id for id in row] for row in rows], dtype=torch.long)
+    mask = torch.tensor([[bool(id) for id in row] for row in rows], dtype=torch.bool)
+    return ids.view(len(rows), width), mask.view(len(rows), width)
+
+
+@pack_documents.wrong("it puts no second end token")
+def one_end_is_enough(documents, length, end_id):
+    chain = []
+    for document in documents:
+        chain += document if document and document[-1] == end_id else [*document, end_id]
+    chain += [end_id] * (-len(chain) % length)
+    return torch.tensor(chain).view(-1, length)
+
+
+@pack_documents.wrong("the end token inside a document")
+def cut_at_the_end_token(documents, length, end_id):
+    chain = []
+    for document in documents:
+        chain += [*[id for id in document if id != end_id], end_id]
+    chain += [end_id] * (-len(chain) % length)
+    return torch.tensor(chain).view(-1, length)
