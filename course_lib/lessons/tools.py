@@ -35,8 +35,14 @@ def only_if(condition, formula):
     return or_nothing
 
 
+OVERFLOWS = (
+    "NaN comes out where scores are large: e to the power of them is infinite, or all become 0. A softmax that "
+    "survives takes the largest of each row off first"
+)
+
+
 def crash_said(try_out, pieces, sentence):
-    """The same check, with a sentence of its own for a crash whose message holds one of the pieces."""
+    """The same check, with a sentence of its own for a crash or fault whose message holds one of the pieces."""
 
     def check(learner, random):
         try:

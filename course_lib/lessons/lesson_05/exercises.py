@@ -8,7 +8,7 @@ import torch
 from course_lib.classroom.answers import describe
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.lessons.parts import all_keys, before_itself, hidden_first, hidden_last, mixed, past
-from course_lib.lessons.tools import crash_said, draw, only_if
+from course_lib.lessons.tools import OVERFLOWS, crash_said, draw, only_if
 from course_lib.transformer_block import attention
 
 # ---- causal_mask ----------------------------------------------------------------------------------
@@ -116,8 +116,20 @@ def many_heads(attend, random):
             case(random, 3, 4, 5, holes(random, 3, 4), (2,)),
             case(random, 3, 5, 4, past(3, 5), (2, 3)),
             case(random, 3, 4, 6, holes(random, 2, 1, 3, 4), (2, 5)),
+            case(random, 3, 4, 5, holes(random, 2, 3, 4), (2,)),
+            case(random, 2, 3, 4, holes(random, 1, 2, 3), (1,)),
+            case(random, 1, 1, 4, past(1, 1), (1, 1)),
         ]
     )
+
+
+def large_scores(attend, random):
+    """scores in the hundreds, also of keys that are closed, and also where all open ones lie far below 0"""
+    query, key, value, _ = by_hand([1, 1, 1], [1, 1, 1])
+    far = torch.tensor([[1.0, 1, 0, 1], [2, 1, 2, 0]])  # its scores are all positive, so that -far has none
+    masks = [torch.tensor(rows, dtype=torch.bool) for rows in ([[1, 1, 1], [1, 1, 1]], [[1, 0, 1], [0, 1, 1]])]
+    inputs = [(size * query, key, value, mask) for mask in masks for size in (100, -100)]
+    attend.compare([*inputs, *((size * far, key + 1, value, mask) for mask in masks for size in (400, -400))])
 
 
 def nothing_to_look_at(attend, random):
@@ -141,6 +153,12 @@ def by(divide=math.sqrt, of=lambda q, k: q.shape[-1], hide=emptied):
 
 def the_weights(query, key, value, mask):
     return mixed(query, key, torch.eye(key.shape[-2]), mask)
+
+
+def below_the_largest_of_all(scores, mask):
+    powers = (scores - scores.amax(-1, keepdim=True)).exp() * mask
+    total = powers.sum(-1, keepdim=True)
+    return powers / torch.where(total == 0, 1, total)
 
 
 def scaled_after(query, key, value, mask):
@@ -206,6 +224,12 @@ ATTENTION_MISTAKES = {
     "a query that may look at nothing becomes nan: softmax of nothing but −∞ is 0 / 0. Put zeros there": mixed,
     "a query that may look at nothing takes the average of all: its weights must be 0": by(
         hide=partial(hidden_first, closed=-1e9)
+    ),
+    "a closed key's score becomes −100, which is not below all others: it must become −∞": by(
+        hide=lambda scores, mask: hidden_first(scores, mask, closed=-100.0) * mask.any(-1, keepdim=True)
+    ),
+    "it takes off the largest score of closed keys, too: far above the open ones, it leaves nothing of these": by(
+        hide=below_the_largest_of_all
     ),
     "it makes its own causal mask, and does not use the one that it is given": lambda q, k, v, m: attend(
         q, k, v, past(q.shape[-2], k.shape[-2])
@@ -277,6 +301,10 @@ def as_few_as_possible(read, random):
     weights[3, :4] = torch.tensor([0.125, 0.5, 0.125, 0.25])
     weights[4] = torch.tensor([0.25, 0.0625, 0.5, 0.0625, 0.125])
     read.compare([(weights, tokens, p, s) for p, s in ((3, 0.75), (2, 0.5), (4, 0.75), (4, 0.875), (0, 0.9), (3, 0.4))])
+    read.compare([(weights[:1, :1], tokens[:1], 0, 0.5), (weights, tokens, 2, 1.0), (weights, tokens, 0, 1.0)])
+    near = torch.zeros(4, 4)
+    near[3] = torch.tensor([819.0, 820.0, 821.0, 1636.0]) / 4096
+    read.compare([(near, tokens[:4], 3, share) for share in (0.3, 0.5, 0.75)])
 
 
 def equal_weights(read, random):
@@ -468,6 +496,7 @@ EXERCISES = (
                     "key.transpose(-2, -1)?",
                 ),
                 nothing_to_look_at,
+                crash_said(large_scores, ("NaN (not",), OVERFLOWS),
             ),
         },
         mistakes=ATTENTION_MISTAKES,

@@ -24,7 +24,7 @@ from course_lib.lessons.parts import (
     undivided,
     unswapped,
 )  # fmt: skip
-from course_lib.lessons.tools import draw, only_if
+from course_lib.lessons.tools import OVERFLOWS, crash_said, draw, only_if
 from course_lib.transformer_block.attention import repeat_kv
 
 # ---- split_heads ----------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def one_head(split_of, random):
 
 def several_texts(split_of, random):
     """several texts stay apart"""
-    shapes = ((2, 3, 4, 5), (3, 7, 2, 4), (4, draw(random, 5, 8), 3, 10))
+    shapes = ((2, 3, 4, 5), (3, 7, 2, 4), (2, 1, 3, 2), (2, 4, 3, 1), (4, draw(random, 5, 8), 3, 10))
     split_of.compare([(torch.randn(b, n, h * d, generator=random), h) for b, n, h, d in shapes])
 
 
@@ -96,6 +96,12 @@ def many_heads(attend, random):
 def many_texts(attend, random):
     """several texts do not see each other"""
     attend.compare([drawn(random, 2, 3, 2, 4), drawn(random, 3, draw(random, 6, 8), 4, 5)])
+
+
+def large_scores(attend, random):
+    """scores in the hundreds: a softmax must survive them"""
+    inputs = [drawn(random, batch, n, n_heads, 4) for batch, n, n_heads in ((1, 3, 1), (2, 5, 2))]
+    attend.compare((7 * x, *others) for x, *others in inputs)
 
 
 def several_heads(x, q, k, v, o, n_heads):
@@ -184,7 +190,12 @@ def one_or_all(repeat, random):
 def groups(repeat, random):
     """neighbours share a head"""
     given = []
-    for batch, n_kv, times, n, d in ((1, 2, 3, 1, 2), (1, 3, 2, 4, 2), (2, 2, 4, draw(random, 5, 7), 3)):
+    for batch, n_kv, times, n, d in (
+        (1, 2, 3, 1, 2),
+        (1, 3, 2, 4, 2),
+        (3, 2, 2, 2, 1),
+        (2, 2, 4, draw(random, 5, 7), 3),
+    ):
         given.append((torch.randn(batch, n_kv, n, d, generator=random), n_kv * times))
     repeat.compare(given)
 
@@ -230,6 +241,7 @@ def cache_bytes(n_tokens, n_layers, d_model, n_heads, n_kv_heads, bytes_per_numb
 def multi(count, random):
     """as many key/value heads as heads, 2 and 4 bytes a number"""
     n = draw(random, 3, 49)
+    count.compare([(1, 1, 4, 1, 1), (1, 1, 4, 2, 2, 1), (5, 2, 8, 2, 2, 8)])
     count.compare([(1, 3, 20, 5, 5), (7, 3, 20, 5, 5, 4), (n, 12, 768, 12, 12), (n, 12, 768, 12, 12, 1)])
 
 
@@ -287,7 +299,11 @@ EXERCISES = (
         lesson="06",
         title="causal attention in several heads",
         oracle=attention,
-        checks={"one_token": (one_token,), "one_head": (single_head,), "heads": (many_heads, many_texts)},
+        checks={
+            "one_token": (one_token,),
+            "one_head": (single_head,),
+            "heads": (many_heads, many_texts, crash_said(large_scores, ("NaN (not",), OVERFLOWS)),
+        },
         mistakes=ATTENTION_MISTAKES,
         hints=(
             "Five steps: queries, keys and values by `x @ weight.T`; split each into heads; lesson 05's attention with "

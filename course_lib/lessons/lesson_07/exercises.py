@@ -54,7 +54,19 @@ def many_rows(norm, random):
 
 def batches(norm, random):
     """other shapes: (rows, d) and (batch, position, d)"""
-    norm.compare(layer_inputs(random, (2, 5), (2, 3, 5), (2, 1, 4)))
+    norm.compare(layer_inputs(random, (2, 5), (2, 3, 5), (2, 1, 4), (1, 1, 3), (2, 2, 2, 3)))
+
+
+def far_from_0(norm, random):
+    """rows far from 0: the variance is that of the differences from the mean"""
+    inputs = []
+    for far in (3_000.25, -3_000.25, 2_000.25):
+        [(_, weight, bias, eps)] = layer_inputs(random, (4,))
+        row = torch.tensor([1.0, -2.0, 4.0, -3.0])  # the mean is exact, and the squares are not
+        inputs.append(
+            (far + row[torch.randperm(4, generator=random)] * torch.tensor([[1.0], [2.0]]), weight, bias, eps)
+        )
+    norm.compare(inputs)
 
 
 def eps_counts(norm, random):
@@ -119,8 +131,11 @@ LAYER_NORM = Exercise(
     lesson="07",
     title="LayerNorm: mean 0, variance 1, then weight and bias",
     oracle=lambda x, weight, bias, eps: normalization.layer_norm(x, weight, bias, eps),
-    checks={"rows": (one_row, many_rows, batches), "eps": (eps_counts, alike)},
+    checks={"rows": (one_row, many_rows, batches, far_from_0), "eps": (eps_counts, alike)},
     mistakes={
+        "its variance is the mean square less the squared mean: of large numbers, the difference is lost": layered(
+            variance=lambda x, c: x.pow(2).mean(-1, keepdim=True) - x.mean(-1, keepdim=True).pow(2)
+        ),
         "its variance divides by d − 1, as torch.var does: here it is the mean of the squares, over d": layered(
             variance=lambda x, c: c.pow(2).sum(-1, keepdim=True) / (x.shape[-1] - 1)
         ),
@@ -186,7 +201,7 @@ def many_rms_rows(norm, random):
 
 def rms_batches(norm, random):
     """other shapes: (rows, d) and (batch, position, d)"""
-    norm.compare(rms_inputs(random, (2, 5), (2, 3, 5), (2, 1, 4)))
+    norm.compare(rms_inputs(random, (2, 5), (2, 3, 5), (2, 1, 4), (1, 1, 3), (2, 2, 2, 3)))
 
 
 def rms_eps_counts(norm, random):
@@ -313,6 +328,19 @@ def with_matrices(wire, random):
     wire.compare(inputs)
 
 
+def beyond_a_row(wire, random):
+    """a norm and a part that look at several positions and texts: they get all of x at once"""
+
+    def over_positions(x):
+        return x - x.mean(1, keepdim=True)
+
+    def over_texts(x):
+        return x + x.cumsum(1) + x.sum(0)
+
+    inputs = [(vectors(random, batch, 3, 2), over_positions, over_texts) for batch in (1, 2)]
+    wire.compare([*inputs, *((x, third, over_positions) for x, *_ in inputs)])
+
+
 def idle_part(wire, random):
     """a part that writes nothing leaves the stream as it is"""
 
@@ -327,7 +355,7 @@ RESIDUAL_BLOCK = Exercise(
     lesson="07",
     title="pre-norm: the part reads a normalized copy and adds to the stream",
     oracle=lambda x, norm, part: x + part(norm(x)),
-    checks={"wiring": (in_plain_numbers, with_matrices, idle_part)},
+    checks={"wiring": (in_plain_numbers, with_matrices, beyond_a_row, idle_part)},
     mistakes={
         "the residual connection is missing: what the part gives is *added* to x": lambda x, n, p: p(n(x)),
         "the norm is missing: the part reads a normalized copy of x": lambda x, n, p: x + p(x),
@@ -345,6 +373,12 @@ RESIDUAL_BLOCK = Exercise(
         "the part reads the sum of x and its copy: it reads the copy alone": lambda x, n, p: p(x + n(x)),
         "the sum is what the part reads and adds: the copy alone is read": lambda x, n, p: x + p(x + n(x)),
         "the part is not used: x + part(norm(x))": lambda x, n, p: x + n(x),
+        "norm and part get one position after the other: they get all of x, since they may look at several": (
+            lambda x, n, p: torch.cat([x[:, i : i + 1] + p(n(x[:, i : i + 1])) for i in range(x.shape[1])], dim=1)
+        ),
+        "norm and part get one text after the other: they get all of x": lambda x, n, p: torch.cat(
+            [row[None] + p(n(row[None])) for row in x]
+        ),
         "it gives x back as it came": lambda x, n, p: x,
         "it subtracts what the part gives: add": lambda x, n, p: x - p(n(x)),
         "it multiplies by what the part gives: add": lambda x, n, p: x * p(n(x)),
@@ -426,6 +460,8 @@ def two_layers(ratio, random):
 def many_layers(ratio, random):
     """several layers, gradients of several shapes"""
     ratio.compare([(gradients(random, 0.5, 3.0, 2.0),), (gradients(random, 4.0, 0.3, 2.0, 0.7),)])
+    ratio.compare([(gradients(random, 2.0),), ([torch.tensor(-3.0), torch.tensor([[[2.0]]])],)])
+    ratio.compare([(gradients(random, 1e-6, 1.0),), (gradients(random, 1e-9, 3.0, 1.0),)])
 
 
 def vanished(ratio, random):
@@ -467,6 +503,7 @@ GRADIENT_RATIO = Exercise(
     lesson="07",
     title="how much of the gradient arrives at the first layer",
     oracle=lambda layers: ratio_of(lambda g: g[0], lambda g: g[-1], layers),
+    tolerance=0.0,
     checks={"ratio": (two_layers, many_layers), "small": (vanished, nothing_entered, tiny)},
     mistakes={
         "it gives NaN where the *first* length is 0, too: nothing arrived, so the answer is 0": but_nan_at_first_zero,

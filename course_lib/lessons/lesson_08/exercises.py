@@ -28,6 +28,7 @@ def a_few(gelu, random):
 def far_out(gelu, random):
     """far from 0: large numbers pass, very negative ones become 0"""
     gelu.compare([torch.tensor([10.0, -10.0]), 20 * normal(random, 8), torch.tensor([100.0, -100.0, 3.0, -3.0])])
+    gelu.compare([torch.tensor([1e4, -1e4]), torch.tensor([4.0, -4.0, 4.5, -3.5, 6.0])])
 
 
 def any_shape(gelu, random):
@@ -104,6 +105,12 @@ def one_vector(swiglu, random):
     swiglu.compare([network(random, d_model=d, d_ff=f) for d, f in sizes], crashes=SWIGLU_SLIPS)
 
 
+def large_numbers(swiglu, random):
+    """numbers so large that e to their power is infinite"""
+    inputs = [network(random, *shape, d_model=3, d_ff=4) for shape in ((), (2, 3))]
+    swiglu.compare((100 * x, *others) for x, *others in inputs)
+
+
 def batches(swiglu, random):
     """several tokens, and several texts of several tokens: each token by itself"""
     shapes = ((2,), (4,), (2, 3), (3, 2))
@@ -120,7 +127,7 @@ SWIGLU = Exercise(
     lesson="08",
     title="the feed-forward network of Llama and SmolLM2",
     oracle=swiglu,
-    checks={"vector": (one_vector, square), "batch": (batches,)},
+    checks={"vector": (one_vector, square), "batch": (batches, large_numbers)},
     mistakes=SWIGLU_SLIPS
     | {
         "it bends up instead of gate: silu belongs to the gate": lambda x, g, u, d: swiglu(x, u, g, d),
@@ -132,6 +139,9 @@ SWIGLU = Exercise(
         "it bends by GELU: silu(z) is z · sigmoid(z)": lambda x, g, u, d: (F.gelu(x @ g.T) * (x @ u.T)) @ d.T,
         "it bends by the tanh form of GELU: silu(z) is z · sigmoid(z)": lambda x, g, u, d: (
             (F.gelu(x @ g.T, approximate="tanh") * (x @ u.T)) @ d.T
+        ),
+        "e to the power of a large number is infinite, and ∞ / ∞ is NaN: sigmoid(z) is 1 / (1 + e^−z)": (
+            lambda x, g, u, d: (x @ g.T * (x @ g.T).exp() / (1 + (x @ g.T).exp()) * (x @ u.T)) @ d.T
         ),
         "it adds gate and up: multiply them": lambda x, g, u, d: (F.silu(x @ g.T) + x @ u.T) @ d.T,
         "it bends the product: silu belongs to the gate alone": lambda x, g, u, d: F.silu((x @ g.T) * (x @ u.T)) @ d.T,
@@ -197,7 +207,8 @@ def biases(parameters, random):
 def mixtures(parameters, random):
     """several experts and their router"""
     parameters.compare(
-        [(2, 5, False, False, 3), (2, 5, True, False, 3)]
+        [(2, 5, False, False, 3), (2, 5, True, False, 3), (2, 5, False, False, 2), (3, 7, True, True, 2)]
+        + [(2, 5, False, False, 1), (2, 5, True, True, 1)]
         + [(*sizes(random), gated, bias, draw(random, 2, 9)) for gated in (False, True) for bias in (False, True)]
     )
 
@@ -240,6 +251,9 @@ FEED_FORWARD_PARAMETERS = Exercise(
         "it counts one expert, whatever n_experts is": lambda d, f, g, b, n=1: count(d, f, g, b),
         "the router is missing: one score for each expert, d_model · n_experts numbers": (
             lambda d, f, g, b, n=1: n * count(d, f, g, b)
+        ),
+        "it counts a router from three experts on: two need one, too": lambda d, f, g, b, n=1: (
+            count(d, f, g, b, n) - d * n * (n == 2)
         ),
         "it counts a router for a lone expert: with one there is nothing to choose": (
             lambda d, f, g, b, n=1: n * count(d, f, g, b) + n * d
@@ -311,7 +325,14 @@ def tokens(route, random):
 
 def texts(route, random):
     """several texts: the experts stand in the last dimension"""
-    route.compare([(apart(random, *shape), k) for shape, k in (((2, 3, 5), 2), ((3, 2, 4), 3))])
+    route.compare([(apart(random, *shape), k) for shape, k in (((2, 3, 5), 2), ((3, 2, 4), 3), ((1, 1, 3), 2))])
+
+
+def far_and_near(route, random):
+    """scores in the thousands, and scores that hardly differ"""
+    near = 2 + torch.tensor([[3.0, 1.0, 4.0, 2.0, 0.0]]) / 4096
+    rows = [1000.0 * apart(random, 2, 4), 1000 + apart(random, 2, 4), -1000 + apart(random, 2, 4)]
+    route.compare([(scores, k) for k in (2, 1) for scores in (near, *rows)])
 
 
 def one_and_all(route, random):
@@ -357,7 +378,7 @@ ROUTE_TOP_K = Exercise(
     lesson="08",
     title="which experts a token goes to, and how much each counts",
     oracle=route,
-    checks={"choice": (a_row, tokens, texts), "edges": (one_and_all,), "ties": (ties,)},
+    checks={"choice": (a_row, tokens, texts), "edges": (one_and_all, far_and_near), "ties": (ties,)},
     mistakes=ROUTE_SLIPS
     | {
         "it gives (experts, weights): weights first": lambda s, k: route(s, k)[::-1],
@@ -366,6 +387,10 @@ ROUTE_TOP_K = Exercise(
         ),
         "it gives the chosen scores themselves: their softmax is asked for": (
             lambda s, k: (s.gather(-1, route(s, k)[1]), route(s, k)[1])
+        ),
+        "e to the power of large scores overflows, or all become 0: take the largest off first": lambda s, k: (
+            (powers := s.gather(-1, route(s, k)[1]).exp()) / powers.sum(-1, keepdim=True),
+            route(s, k)[1],
         ),
         "it divides the scores by their sum: scores can be negative; take a softmax": lambda s, k: (
             (chosen := s.gather(-1, route(s, k)[1])) / chosen.sum(-1, keepdim=True),

@@ -26,6 +26,7 @@ def several_rows(softmax, random):
     """several rows: each sums to 1 along the last dimension"""
     # as many rows as columns in one, so that a softmax over the rows does not end in an error
     softmax.compare([scores(random, 2, 3), scores(random, 4, 4), scores(random, 2, 3, 5), scores(random, 3, 1, 4)])
+    softmax.compare([scores(random, 1), scores(random, 1, 1), scores(random, 1, 1, 4), scores(random, 2, 2, 2, 3)])
 
 
 def large_scores(softmax, random):
@@ -42,6 +43,7 @@ def large_scores(softmax, random):
             -1000 + scores(random, 5),
             apart,
             1000 * scores(random, 3, 6),
+            torch.tensor([-1500.0, -1498.0, -1501.0]),
             torch.tensor([-300.0, 300.0, 299.0]),
         ]
     )
@@ -106,6 +108,9 @@ SOFTMAX_MISTAKES = {
     "a score of −∞ gets a share: e to the power of −∞ is 0, so leave it as it is": lambda s: torch.softmax(
         s.masked_fill(s == -torch.inf, 0.0), -1
     ),
+    "it begins its search at −999: scores may be lower than that": shifted_by(
+        lambda s: largest_of_each(s).clamp(min=-999.0)
+    ),
     CUT_OFF: lambda s: power_share(torch.exp(s.clamp(-50, 50))),
     "64 bits only move the border: e to the power of 1000 overflows there, too. Take the largest of each row off": (
         lambda s: power_share(torch.exp(s.double())).float()
@@ -141,6 +146,8 @@ def one_step(loss, random):
 def one_text(loss, random):
     """one text: each token's scores are about the next one, and the last one's about nothing"""
     loss.compare([text(random, 1, 3, 4), text(random, 1, 5, 6), text(random, 1, 9, 12)])
+    logits, _ = text(random, 1, 5, 4)
+    loss.compare([(logits, torch.tensor([ids])) for ids in ([0, 0, 0, 0, 0], [3, 0, 3, 0, 3], [1, 2, 3, 3, 0])])
 
 
 def many_texts(loss, random):
@@ -268,12 +275,14 @@ def one_alone(perplexity, random):
     four = [0.3, 0.9, *chances(random, 2)]  # not all alike: the ways to take a mean differ
     two = [chances(random, 3, 0.6), chances(random, 3, 0.05, 0.4)]
     perplexity.compare([([[0.25]],), ([[0.5, 0.125]],), ([four],), (two,), ([[0.2, *chances(random, 8), 0.8]],)])
+    perplexity.compare([([[1.0]],), ([[1.0, 1.0], [1.0]],), ([[1, 0.5]],)])
 
 
 def lengths_differ(perplexity, random):
     """several texts: every token counts the same"""
     long, short = chances(random, 7, 0.6), chances(random, 2, 0.05, 0.2)
     perplexity.compare([([[0.5], [0.25, 0.25]],), ([short, long],), ([long, chances(random, 4, 0.2, 0.5), short],)])
+    perplexity.compare([([[0.25], []],), ([[], [0.5, 0.25]],)])
 
 
 def a_long_text(perplexity, random):
@@ -284,6 +293,7 @@ def a_long_text(perplexity, random):
 def the_impossible(perplexity, random):
     """who has given 0 to what came: infinity"""
     some = chances(random, 3)
+    perplexity.compare([([[1e-30, 0.5]],), ([[1e-12, 1e-15]],)])
     perplexity.compare([([[0.5, 0.0]],), ([some, [0.25, 0.0, 0.5]],), ([[0.0, *some], some],)])
 
 
@@ -342,6 +352,9 @@ PERPLEXITY_MISTAKES = {
     "it takes the last text alone: all of them together are asked for": lambda t: perplexity(t[-1:]),
     "it leaves out what had the probability 0: that makes the perplexity infinite": lambda t: math.exp(
         mean([-math.log(p) for p in tokens_of(t) if p > 0])
+    ),
+    "it takes a small probability for 0, and says infinity": lambda t: (
+        math.inf if min(tokens_of(t)) < 1e-9 else perplexity(t)
     ),
     "a small number is added to each probability, and hides the impossible: 0 makes the perplexity infinite": (
         lambda t: math.exp(mean([-math.log(p + 1e-9) for p in tokens_of(t)]))

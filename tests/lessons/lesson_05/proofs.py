@@ -105,7 +105,8 @@ attention = Proof("scaled_dot_product_attention")
 @attention.right
 def by_steps(query, key, value, mask):
     scores = torch.einsum("...qd,...kd->...qk", query, key) * query.size(-1) ** -0.5
-    powers = torch.exp(scores - scores.amax(-1, keepdim=True)) * mask
+    largest = scores.masked_fill(~mask, -1e38).amax(-1, keepdim=True)
+    powers = torch.where(mask, torch.exp(torch.where(mask, scores - largest, 0.0)), 0.0)
     total = powers.sum(-1, keepdim=True)
     return powers / torch.where(total == 0, 1, total) @ value
 
@@ -484,4 +485,40 @@ def crosses_out(weights, tokens, position, share):
         chosen.append(tokens[place])
         total += row[place].item()
         row[place] = 0
+    return chosen
+
+
+@attention.wrong("NaN comes out where scores are large")
+def powers_as_they_are(query, key, value, mask):
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    powers = scores.exp().masked_fill(~mask, 0.0)
+    total = powers.sum(-1, keepdim=True)
+    return torch.where(total > 0, powers / total, 0 * powers) @ value
+
+
+@attention.wrong("of closed keys, too")
+def largest_of_all_keys(query, key, value, mask):
+    scores = torch.einsum("...qd,...kd->...qk", query, key) * query.size(-1) ** -0.5
+    powers = torch.exp(scores - scores.amax(-1, keepdim=True)) * mask
+    total = powers.sum(-1, keepdim=True)
+    return powers / torch.where(total == 0, 1, total) @ value
+
+
+@attention.wrong("becomes −100")
+def minus_a_hundred(query, key, value, mask):
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    weights = scores.masked_fill(~mask, -100).softmax(-1)
+    return (weights * mask.any(-1, keepdim=True)) @ value
+
+
+@read_row.wrong("gives another value")
+def rounded_to_two_digits(weights, tokens, position, share):
+    row = [round(weight, 2) for weight in weights[position].tolist()]
+    order = sorted(range(len(row)), key=lambda place: -row[place])
+    chosen, total = [], 0.0
+    for place in order:
+        chosen.append(tokens[place])
+        total += weights[position, place].item()
+        if total >= share:
+            break
     return chosen

@@ -102,9 +102,10 @@ def by_the_fused_operation(x, query_weight, key_weight, value_weight, output_wei
 @multi_head_attention.right
 def by_einsum(x, query_weight, key_weight, value_weight, output_weight, n_heads):
     q, k, v = (two_steps(x @ weight.T, n_heads) for weight in (query_weight, key_weight, value_weight))
-    scores = torch.einsum("bhqd,bhkd->bhqk", q, k) * q.shape[-1] ** -0.5
     n = x.shape[1]
-    powers = torch.exp(scores - scores.amax(-1, keepdim=True)) * torch.ones(n, n).tril()
+    past = torch.ones(n, n, dtype=torch.bool).tril()
+    scores = (torch.einsum("bhqd,bhkd->bhqk", q, k) * q.shape[-1] ** -0.5).masked_fill(~past, -math.inf)
+    powers = torch.exp(scores - scores.amax(-1, keepdim=True))
     weights = powers / powers.sum(-1, keepdim=True)
     columns = two_steps(output_weight[None], n_heads)[0]  # each head's columns: (heads, d_model, d_head)
     return torch.einsum("bhqk,bhkd,hod->bqo", weights, v, columns)
@@ -390,3 +391,13 @@ def squared(n_tokens, n_layers, d_model, n_heads, n_kv_heads, bytes_per_number=2
 @kv_cache_bytes.wrong("it returns a float")
 def by_division(n_tokens, n_layers, d_model, n_heads, n_kv_heads, bytes_per_number=2):
     return 2 * n_tokens * n_layers * n_kv_heads * (d_model / n_heads) * bytes_per_number
+
+
+@multi_head_attention.wrong("NaN comes out where scores are large")
+def without_a_maximum(x, query_weight, key_weight, value_weight, output_weight, n_heads):
+    query, key, value = (
+        (x @ weight.T).unflatten(-1, (n_heads, -1)).transpose(1, 2)
+        for weight in (query_weight, key_weight, value_weight)
+    )
+    powers = (query @ key.mT / query.shape[-1] ** 0.5).exp().tril()
+    return (powers / powers.sum(-1, keepdim=True) @ value).transpose(1, 2).flatten(2) @ output_weight.T

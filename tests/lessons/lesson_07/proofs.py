@@ -17,8 +17,8 @@ def by_pytorch(x, weight, bias, eps):
 @layer_norm.right
 def by_moments(x, weight, bias, eps):
     mean = x.mean(-1)
-    variance = (x**2).mean(-1) - mean**2
-    return (x - mean[..., None]) * torch.rsqrt(variance[..., None].clamp(min=0) + eps) * weight + bias
+    variance = ((x - mean[..., None]) ** 2).mean(-1)
+    return (x - mean[..., None]) * torch.rsqrt(variance[..., None] + eps) * weight + bias
 
 
 @layer_norm.right
@@ -484,3 +484,27 @@ def float32_squares(gradients):
 def with_an_eps(gradients):
     first, last = (gradients[i].double().norm().item() for i in (0, -1))
     return first / (last + 1e-8) if last > 0 else math.nan
+
+
+@layer_norm.wrong("less the squared mean")
+def mean_square_less_squared_mean(x, weight, bias, eps):
+    mean = x.mean(-1, keepdim=True)
+    variance = (x * x).mean(-1, keepdim=True) - mean * mean
+    return (x - mean) / (variance + eps).sqrt() * weight + bias
+
+
+@residual_block.wrong("one position after the other")
+def position_by_position(x, norm, part):
+    rows = [x[:, i : i + 1] for i in range(x.shape[1])]
+    return torch.cat([row + part(norm(row)) for row in rows], dim=1)
+
+
+@residual_block.wrong("one text after the other")
+def text_by_text(x, norm, part):
+    return torch.cat([one[None] + part(norm(one[None])) for one in x])
+
+
+@gradient_ratio.wrong("gives another value than it should")
+def to_six_digits(gradients):
+    first, last = (gradient.double().pow(2).sum().sqrt().item() for gradient in (gradients[0], gradients[-1]))
+    return round(first / last, 6) if last > 0 else math.nan

@@ -453,3 +453,28 @@ def by_topk(scores, k):
 @route.wrong("it returns a tensor")
 def weights_alone(scores, k):
     return scores.topk(k).values.softmax(-1)
+
+
+@swiglu.wrong("∞ / ∞ is NaN")
+def sigmoid_by_a_quotient(x, gate_weight, up_weight, down_weight):
+    gate, up = x @ gate_weight.T, x @ up_weight.T
+    return (gate * gate.exp() / (1 + gate.exp()) * up) @ down_weight.T
+
+
+@route.wrong("overflows, or all become 0")
+def shares_of_powers(scores, k):
+    best, experts = scores.sort(dim=-1, descending=True, stable=True)
+    powers = best[..., :k].exp()
+    return powers / powers.sum(-1, keepdim=True), experts[..., :k]
+
+
+@route.wrong("its [1] has numbers of type float32")
+def experts_as_floats(scores, k):
+    best, experts = scores.sort(dim=-1, descending=True, stable=True)
+    return best[..., :k].softmax(-1), experts[..., :k].float()
+
+
+@size.wrong("a router from three experts on")
+def router_for_three(d_model, d_ff, gated, bias, n_experts=1):
+    one = (3 if gated else 2) * d_model * d_ff + bias * ((2 if gated else 1) * d_ff + d_model)
+    return n_experts * one + (d_model * n_experts if n_experts > 2 else 0)

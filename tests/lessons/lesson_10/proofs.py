@@ -456,3 +456,18 @@ def forgets_0(texts):
 @perplexity.wrong("one perplexity for each text")
 def a_list(texts):
     return [by_logarithms([text]) for text in texts]
+
+
+@softmax.wrong("begins its search at −999")
+def largest_from_minus_999(logits):
+    largest = torch.maximum(logits.max(-1, keepdim=True).values, torch.tensor(-999.0))
+    powers = (logits - largest).exp()
+    return powers / powers.sum(-1, keepdim=True)
+
+
+@perplexity.wrong("takes a small probability for 0")
+def nearly_0_is_0(texts):
+    probabilities = [p for text in texts for p in text]
+    if min(probabilities) < 1e-9:
+        return math.inf
+    return math.exp(-sum(map(math.log, probabilities)) / len(probabilities))
