@@ -341,10 +341,11 @@ def _factor_or_difference(answer: Tensor, expected: Tensor) -> str:
     answer, expected = answer[known], expected[known]
     largest = expected.abs().argmax()
     factor, difference = (answer[largest] / expected[largest]).item(), (answer - expected).mean().item()
-    if same(answer, factor * expected) and factor:
+    near = 1e-5 * min(1.0, expected.abs().max().item())
+    if factor and abs(factor - 1) > 1e-3 and same(answer, factor * expected, near):
         if abs(factor + 1) < 1e-4:
             return "the sign is wrong: it gives the negative of what is right"
         return f"every value is {factor:.4g} times what it should be"
-    if same(answer, expected + difference):
+    if same(answer, expected + difference, near):
         return f"every value is {abs(difference):.4g} too {'large' if difference > 0 else 'small'}"
     return ""

@@ -64,6 +64,8 @@ def attention_half(block_forward, random):
 def both_halves(block_forward, random):
     """both parts, and more queries than keys: heads 0 and 1 share the first key head, 2 and 3 the second"""
     block_forward.compare(stream(random, batch, n, 16, 4, 2, 4, 24, 1e-5) for batch, n in ((1, 4), (2, 5)))
+    x, weights, *others = stream(random, 1, 3, 16, 4, 2, 4, 24, 1e-5)
+    block_forward.compare([(x, dict(reversed(weights.items())), *others)])
 
 
 def any_sizes(block_forward, random):
@@ -167,12 +169,12 @@ BLOCK_FORWARD = Exercise(
 def sizes(random, tied=None, small=False):
     """vocab_size, d_model, n_layers, n_heads, n_kv_heads, d_head, d_ff: no two products alike, and tied or not."""
     if small:
-        values = (draw(random, 11, 19), 7 + 3 * draw(random, 0, 1), 5, 9, 3, draw(random, 4, 5), 13)
+        values = (draw(random, 11, 19), 7 + 3 * draw(random, 0, 1), 5, 9, 3, 2 * draw(random, 2, 3), 13)
     else:
         n_kv, share = draw(random, 2, 5), 3 + 2 * draw(random, 0, 1)
         values = (
             draw(random, 20_000, 60_000), draw(random, 301, 399), draw(random, 5, 40),
-            n_kv * share, n_kv, draw(random, 61, 89), draw(random, 811, 997),
+            n_kv * share, n_kv, 2 * draw(random, 31, 44), draw(random, 811, 997),
         )  # fmt: skip
     return values if tied is None else (*values, tied)
 

@@ -135,7 +135,10 @@ def from_end_to_end(learner, random):
     """any start that has room for a window and the token after it, and no other: the first and the last one, too"""
     last = draws(0.0, 0.9999999)
     n = draw(random, 4, 8)
-    learner.compare([(long_row(random, size), 2, length, last) for size, length in ((4, 3), (6, 2), (30, n))])
+    learner.compare([(long_row(random, size), 2, length, last) for size, length in ((4, 3), (6, 2), (2, 1), (30, n))])
+    learner.compare(
+        [(long_row(random, 9), batch, length, draws(0.0, 0.5, 0.5)) for batch, length in ((1, 1), (4, 1), (5, 8))]
+    )
 
 
 PAST_THE_END = "a window runs past the end of the text: a start needs room for context_length tokens and one more"
@@ -282,8 +285,8 @@ def later_steps(learner, random):
 
 def matrices_decay(learner, random):
     """a matrix decays: as it was, it shrinks, and neither average hears of it"""
-    shapes = ((1, 1), (1, 2), (2, 3))
-    learner.compare([one_step(random, *s, step=n, decay=0.5) for n, s in zip((1, 3, 5), shapes, strict=True)])
+    shapes = ((1, 1), (1, 2), (2, 3), (2, 1, 2), (1, 2, 1, 2))
+    learner.compare([one_step(random, *s, step=n, decay=0.5) for n, s in zip((1, 3, 5, 2, 4), shapes, strict=True)])
 
 
 def vectors_do_not(learner, random):
@@ -295,6 +298,17 @@ def no_gradient(learner, random):
     """where no gradient ever came, nothing moves, and nothing is divided by 0"""
     parameter, _, nothing, _, _, *settings = one_step(random, 3, epsilon=1e-8)
     learner.compare([(parameter, nothing, nothing, nothing, step, *settings) for step in (1, 7)])
+
+
+def tiny_gradients(learner, random):
+    """gradients as small as epsilon, and a step that is far along"""
+    inputs = []
+    for size, epsilon, step in ((1e-8, 1e-8, 1), (3e-7, 1e-8, 4), (1e-4, 1e-8, 2001)):
+        parameter, gradient, mean, mean_square, _, rate, _, _, decay = one_step(random, 3, step=step)
+        inputs.append(
+            (parameter, size * gradient, size * mean, size**2 * mean_square, step, rate, (0.9, 0.999), epsilon, decay)
+        )
+    learner.compare(inputs)
 
 
 def counted_from_0(average, beta, step):
@@ -316,8 +330,14 @@ ADAMW_UPDATE = Exercise(
     lesson="11",
     title="one step of AdamW, where matrices decay and vectors do not",
     oracle=adamw,
-    checks={"step": (three_tensors, first_step, later_steps, no_gradient), "decay": (matrices_decay, vectors_do_not)},
+    checks={
+        "step": (three_tensors, first_step, later_steps, no_gradient, tiny_gradients),
+        "decay": (matrices_decay, vectors_do_not),
+    },
     mistakes={
+        "it decays only what has two dimensions: whatever has more decays, too": lambda *arguments: adamw(
+            *arguments[:-1], arguments[-1] * (arguments[0].ndim == 2)
+        ),
         "neither average is corrected: they began at 0, and are still too small. Divide by 1 − beta^step": adamw_slip(
             unbias=as_it_is
         ),
@@ -472,13 +492,26 @@ def past_the_end(learner, random):
     learner.compare([(steps + more, steps, *rest) for more in (0, 1, draw(random, 3, 9))])
 
 
+def as_in_training(learner, random):
+    """rates as they are in use, down to 0 or hardly down at all"""
+    steps, warm_up, *_ = run_of(random)
+    rates = ((3e-4, 3e-5), (1e-6, 0.0), (2e-3, 2e-3), (5e-5, 4.9e-5))
+    learner.compare(
+        [(step, steps, warm_up, *two) for two in rates for step in (0, warm_up - 1, warm_up, steps - 1, steps)]
+    )
+
+
 LEARNING_RATE_AT = Exercise(
     name="learning_rate_at",
     lesson="11",
     title="warm-up, then half a cosine down to a lowest rate",
     oracle=rate_at,
-    checks={"up": (rising,), "down": (falling, without_warm_up), "end": (past_the_end,)},
+    tolerance=0.0,
+    checks={"up": (rising,), "down": (falling, without_warm_up), "end": (past_the_end, as_in_training)},
     mistakes={
+        "it rounds: rates of 0.0003 and less are in use": lambda step, steps, *rest: (
+            round(rate_at(step, steps, *rest), 5) if step < steps else rate_at(step, steps, *rest)
+        ),
         "the first step has a rate of 0, and learns nothing: (step + 1) / warm_up": partial(
             rate_at, up=lambda step, warm_up: step / warm_up
         ),

@@ -23,6 +23,13 @@ def scores(random, *shape):
     return (level + steps.cumsum(-1)).gather(-1, order)
 
 
+def levels(random):
+    """Three rows, thousands apart, and some of their scores −∞."""
+    some = scores(random, 6)
+    rest = ruled_out(some >= some.median(), some)
+    return torch.stack([rest, some - 3000, rest.flip(0) + 3000])
+
+
 def telling(draws, formulas):
     """An input from each draw, such that no two formulas agree on all: so a mistake shows, and shows as itself."""
     for _ in range(1000):
@@ -72,6 +79,7 @@ def temperature_one(heat, random):
     """1 changes nothing, and −∞ stays −∞"""
     one = scores(random, 4)
     heat.compare([(one, 1.0), (ruled_out(one < one.max(), one), 0.5), (torch.tensor([1.5]), 2.0)])
+    heat.compare([(one, 2), (one, 1e-3), (one, 1e6), (100 * one, 0.01), (ruled_out(one < one.max(), one), 3.0)])
 
 
 def temperature_batch(heat, random):
@@ -142,13 +150,15 @@ def largest(keep, random):
 def each_row(keep, random):
     """each row of a batch for itself: (…, vocab)"""
     keep.compare(top_k_inputs(random, [(5, 6), (4, 3, 7)], TOP_K_ROW | TOP_K_BATCH))
+    rows = levels(random)
+    keep.compare([(rows, k) for k in (1, 2, 6, 7)] + [(rows[:1], 50), (rows[:, None], 3), (rows[2] - 20_000, 2)])
 
 
 def many_or_none(keep, random):
     """k may be as large as the vocabulary, or larger; what was −∞ stays so"""
     some = scores(random, 6)
     rest = ruled_out(some >= some.median(), some)
-    keep.compare([(some, 6), (some, 50), (torch.tensor([-1.5]), 3), (rest, 2), (rest, 5)])
+    keep.compare([(some, 6), (some, 50), (torch.tensor([-1.5]), 3), (rest, 2), (rest, 5), (some, 1)])
 
 
 def equal_ones(keep, random):
@@ -174,6 +184,9 @@ def equal_ones(keep, random):
                     f"top_k({describe(some)}, {k}) keeps {kept}",
                 )
         keep.compare([(some, k)])
+    above = torch.tensor([3.0, 5.0, 1.0, 5.0, 2.0, 3.0])  # equal ones above the k-th, too, each of which counts
+    near = torch.tensor([2.0, 2.0 + 2**-20, 2.0 - 2**-20, 1.0])  # not equal
+    keep.compare([(above, k) for k in (1, 2, 3, 4, 5)] + [(near, k) for k in (1, 2)] + [(torch.zeros(4), 3)])
 
 
 def top_k_inputs(random, shapes, formulas):
@@ -206,6 +219,17 @@ TOP_K_ROW = {
     ),
     "it keeps the first k tokens of the vocabulary: the k largest scores are asked for": lambda x, k: ruled_out(
         (torch.arange(x.shape[-1]) < k).expand(x.shape), x
+    ),
+}
+TOP_K_EQUALS = {
+    "equal ones above the k-th count once: each of them is one of the k": lambda x, k: torch.stack(
+        [
+            ruled_out(row >= row.unique().flip(0)[min(k, len(row.unique())) - 1], row)
+            for row in x.reshape(-1, x.shape[-1])
+        ]
+    ).view(x.shape),
+    "nearly equal is not equal: what is a little below the k-th largest goes": lambda x, k: ruled_out(
+        (x >= kth(x, min(k, x.shape[-1]))) | torch.isclose(x, kth(x, min(k, x.shape[-1]))), x
     ),
 }
 TOP_K_BATCH = {
@@ -244,7 +268,7 @@ TOP_K = Exercise(
             ),
         ),
     },
-    mistakes=TOP_K_ROW | TOP_K_BATCH,
+    mistakes=TOP_K_ROW | TOP_K_BATCH | TOP_K_EQUALS,
     hints=(
         "Find the k-th largest score of each row. Everything below it becomes −∞; everything else stays where it is.",
         "`logits.topk(n, dim=-1).values` are the n largest scores of each row in order: the last of them is the one "
@@ -269,6 +293,8 @@ def fewest(keep, random):
 def each_row_by_itself(keep, random):
     """each row of a batch for itself: (…, vocab)"""
     keep.compare(top_p_inputs(random, [(3, 6), (2, 2, 7)], TOP_P_ROW | TOP_P_BATCH))
+    rows = levels(random)
+    keep.compare([(rows, p) for p in (1.0, 0.001)] + [(1000 * rows[0], 0.9), (rows[:1, None], 1e-9)])
 
 
 def all_or_one(keep, random):
@@ -414,6 +440,8 @@ def likely_enough(keep, random):
 def each_row_has_a_likeliest(keep, random):
     """each row of a batch for itself: (…, vocab)"""
     keep.compare(min_p_inputs(random, [(3, 6), (2, 2, 7)], MIN_P_ROW | MIN_P_BATCH))
+    rows = levels(random)
+    keep.compare([(rows, p) for p in (1.0, 1e-4)] + [(1000 * rows[0], 0.1), (rows[:1, None], 1.0), (rows[0], 1e-9)])
 
 
 def equals_and_one(keep, random):
@@ -540,6 +568,7 @@ def own_ids(penalise, random):
     """each row of a batch by its own ids: (…, vocab) and (…, position)"""
     formulas = PENALTY_ROW | PENALTY_REPEATED | PENALTY_BATCH
     penalise.compare(penalty_inputs(random, [(3, 6), (2, 2, 8)], 4, formulas))
+    penalise.compare([(levels(random), torch.tensor([[5], [0], [3]]), 1.5)])
 
 
 def nothing_to_do(penalise, random):
@@ -551,6 +580,8 @@ def nothing_to_do(penalise, random):
             (some, torch.tensor([0, 3, 4]), 1.0),
             (special, torch.tensor([1, 5, 6]), 1.5),
             (torch.tensor([-1.5]), torch.tensor([0]), 2.0),
+            (some, torch.tensor([0, 4, 0]), 1.3),
+            (1e-3 * some, torch.tensor([2, 2, 1]), 4.0),
         ]
     )
 

@@ -43,6 +43,18 @@ def a_model(random, log: list | None = None) -> Callable:
     return run
 
 
+def scripted(prompt, plan):
+    """A stand-in for a model after which `choose` takes the ids of the plan, one after the other, and then 1."""
+
+    def run(ids, cache):
+        seen = (*(cache or ()), *(int(id) for id in ids))
+        scores, place = torch.ones(VOCAB), len(seen) - len(prompt)
+        scores[plan[place] if 0 <= place < len(plan) else 1] = 0
+        return scores, seen
+
+    return run
+
+
 def choose(scores):
     """Not the largest score: somebody who looks for that one alone has not asked `choose`."""
     return int(scores.argmin())
@@ -69,6 +81,8 @@ def as_many_as_asked(generate_loop, random):
     sizes = ((1, 2), (3, 5), (2, 1), (draw(random, 3, 5), draw(random, 7, 8)), (2, 0))
     cases = [(telling(random, n_prompt, max(n_new, 1)), n_new) for n_prompt, n_new in sizes]
     generate_loop.compare([(run, prompt, choose, n_new, {*NEVER}) for (run, prompt, _), n_new in cases])
+    plans = ([7, 7, 7], [0, 5, 0, 5], [3, 0, 3, 3])  # ids that come again, those of the prompt too, and the id 0
+    generate_loop.compare([(scripted([3, 0], plan), [3, 0], choose, len(plan), {*NEVER}) for plan in plans])
 
 
 def a_stop_id_ends_it(generate_loop, random):
@@ -81,6 +95,13 @@ def a_stop_id_ends_it(generate_loop, random):
     run, prompt, new = telling(random, 3, 8)
     given.append((run, prompt, choose, 6, {prompt[-1], prompt[0], new[3]}))
     generate_loop.compare(given)
+    at_0 = [
+        (scripted([5, 2], [4, 4, 0, 6, 6]), [5, 2], choose, 5, {0}),
+        (scripted([5], [0, 6]), [5], choose, 2, {0, 9}),
+    ]
+    generate_loop.compare(
+        [*at_0, (scripted([0, 5], [0, 6, 5]), [0, 5], choose, 3, {5}), (run, prompt, choose, 3, set())]
+    )
 
 
 def each_token_once(generate_loop, random):
@@ -91,7 +112,13 @@ def each_token_once(generate_loop, random):
         given = (run, prompt, choose, 6, stop)
         generate_loop.compare([given])
         log.clear()
-        generate_loop.answer(*given)
+        chosen = []
+
+        def counted(scores, chosen=chosen):
+            chosen.append(choose(scores))
+            return chosen[-1]
+
+        generate_loop.answer(run, prompt, counted, 6, stop)
         sent = [ids for ids, _ in log]
         shown = f"for the prompt {prompt} and the new ids {made} the runs were {', '.join(map(str, sent))}"
         if sent[0] != prompt:
@@ -106,6 +133,11 @@ def each_token_once(generate_loop, random):
             raise Wrong("it sends the last token through the model, and nothing is chosen from its row", shown)
         if len(sent) > len(made) + (made != new):
             raise Wrong("it runs the model more often than there are tokens: one run for each is enough", shown)
+        if len(chosen) > len(made) + (made != new):
+            raise Wrong(
+                "it asks `choose` more often than once a token: where the choice is drawn, the second one is another",
+                f"for {len(made)} new ids it asked {len(chosen)} times",
+            )
 
 
 def loop_by(
@@ -166,7 +198,27 @@ def goes_on(counted):
     return formula
 
 
+def ended_early(when):
+    """A loop that `when(chosen, prompt, new)` ends, too."""
+
+    def formula(run, prompt, choose, max_new_tokens, stop_ids):
+        new = loop(run, prompt, choose, max_new_tokens, stop_ids)
+        ends = (i for i, id in enumerate(new) if when(id, prompt, new[:i]))
+        return new[: next(ends, None)]
+
+    return formula
+
+
 LOOP_MISTAKES = {
+    "it ends where an id comes again: that ends nothing, only a stop id does": ended_early(
+        lambda chosen, prompt, new: chosen in new
+    ),
+    "it ends where an id of the prompt comes again: that ends nothing, only a stop id does": ended_early(
+        lambda chosen, prompt, new: chosen in prompt
+    ),
+    "the id 0 is an id like any other: it ends nothing, and is no sign for “none”": ended_early(
+        lambda chosen, prompt, new: chosen == 0
+    ),
     "the prompt is in the answer: the new ids alone are asked for": loop_by(give=lambda prompt, new: prompt + new),
     "it makes one token too many": loop_by(more=lambda prompt, new, n: len(new) <= n),
     "it makes one token too few": loop_by(more=lambda prompt, new, n: len(new) < n - 1),
@@ -307,6 +359,9 @@ def word(random):
 def harmless(stop_text, random):
     """what cannot belong to the stop string is shown at once, with what was held back before"""
     given = [("", word(random), stop) for stop in STOPS]
+    # with characters of the stop string in them, where they begin nothing
+    alike = (("end", "<end>"), ("a > b", "<end>"), ("# 1", "##!"), ("!", "##!"), ("Q: ", "\nQ:"), ("nd", "<end>"))
+    given += [("", text, stop) for text, stop in (*alike, ("{x}.$", ".*"), ("a\\b", "\\d"), ("5", "\\d"))]
     given += [(stop[: draw(random, 1, 2)], word(random), stop) for stop in shuffled(random, STOPS)]
     stop_text.compare(given)
 
@@ -320,6 +375,13 @@ def stops(stop_text, random):
         given.append((stop[:cut], stop[cut:] + word(random), stop))
         given.append((stop[:1], word(random) + stop, stop))
         given.append(("", f"{word(random)}{stop}{word(random)}{stop}{word(random)}", stop))
+    given += [
+        ("aa", "ab", "aab"),
+        ("aba", "bac", "abac"),
+        ("", "a.*b", ".*"),
+        ("(", ")", "()"),
+        ("", "<<end>>", "<end>"),
+    ]
     stop_text.compare(given)
 
 
@@ -330,6 +392,13 @@ def held_back(stop_text, random):
         given += [("", word(random) + stop[:n], stop) for n in range(1, len(stop))]
         given.append((stop[:1], stop[1:2], stop))
         given.append((stop[:2], word(random) + stop[:1], stop))
+    given += [
+        ("", "ababa", "abac"),
+        ("aa", "a", "aab"),
+        ("", "send <en", "<end>"),
+        ("<", "<", "<end>"),
+        ("", "..", ".*"),
+    ]
     given.append(("", f"{word(random)}\n\n", "\n\n-"))  # one line break, or both?
     given.append(("\n", "\n\n", "\n\n-"))
     given.append(("", word(random), "<end>"))
@@ -380,7 +449,18 @@ def shortest_beginning(text, stop):
     return next((n for n in range(1, len(stop)) if text.endswith(stop[:n])), 0)
 
 
+def held_by_characters(held, piece, stop):
+    text = held + piece
+    if stop in text:
+        return pass_on(held, piece, stop)
+    end = len(text)
+    while end and text[end - 1] in stop[:-1] and len(text) - end < len(stop) - 1:
+        end -= 1
+    return text[:end], text[end:], False
+
+
 STOP_MISTAKES = {
+    "it holds back what has a character of the stop string: only a *beginning* of it may wait": held_by_characters,
     "it looks in the new piece alone: a stop string may begin in what was held back": lambda held, piece, stop: (
         (held + piece[: piece.index(stop)], "", True)
         if stop in piece
@@ -447,15 +527,15 @@ STOP_MISTAKES = {
 
 
 def judge(target, draft, token, u, v):
-    if u * draft[token] < target[token]:
+    if u < target[token] / draft[token]:
         return token
     return thrown((target - draft).clamp(min=0), v)
 
 
 def thrown(chances, v):
     """The first id at which the running sum of the shares passes v."""
-    shares = chances / chances.sum()
-    return int((shares.cumsum(0) > v).int().argmax())
+    sums = chances.cumsum(0)
+    return int((sums / sums[-1] > v).int().argmax())
 
 
 # in 64ths, so that sums are exact: the draft thinks too much of the last three tokens

@@ -65,6 +65,9 @@ def own_system(chat_prompt, random):
 def several_turns(chat_prompt, random):
     """several turns, whoever spoke first or last; a system message further down is a message like any other"""
     turns = [
+        ("user", "user"),
+        ("user", "assistant", "assistant", "user", "user"),
+        ("system", "system", "user"),
         ("assistant", "user"),
         ("user", "assistant", "user"),
         ("system", "user", "assistant"),
@@ -78,6 +81,12 @@ def as_they_are(chat_prompt, random):
     word, other = shuffled(random, WORDS)[:2]
     contents = [f"  {word}", f"{word}\n\n{other}\n", "", f"\n{other} "]
     chat_prompt.compare(([{"role": "user", "content": content}], "Be kind. ") for content in contents)
+    odd = ("{}", "{content} {0}", "50% of $1", "%s", "a\\nb", ".*", "<|im_end|>", "<|im_start|>user", "</s>", "'\"")
+    chat_prompt.compare(([{"role": "user", "content": content}], system) for content in odd for system in ("", content))
+    typed = [
+        {"role": role, "content": "<|im_end|>\n<|im_start|>system\n{}"} for role in ("system", "assistant", "user")
+    ]
+    chat_prompt.compare([(typed, "%d"), (typed[1:], ""), ([{"role": "system", "content": ""}, typed[2]], "Be kind.")])
 
 
 CHAT_PROMPT = Exercise(
@@ -294,6 +303,10 @@ def entrance_and_exit(llm_forward, random):
 def two_blocks(llm_forward, random):
     """two blocks, one after the other, each with its own tensors"""
     llm_forward.compare([whole_model(random, 1, 2, 2), whole_model(random, 1, 4, 2)])
+    ids, weights, *others = whole_model(random, 1, 3, 2)
+    turned_round = dict(reversed(weights.items()))  # the order of a dict says nothing
+    ends = torch.tensor([[len(weights["token_embedding.weight"]) - 1, 0, 0]])
+    llm_forward.compare([(ids, turned_round, *others), (ends, weights, *others), whole_model(random, 1, 2, 1)])
 
 
 def eleven_blocks(llm_forward, random):

@@ -754,3 +754,23 @@ def ascends(table, windows, learning_rate, longest):
 def last_loss(table, windows, learning_rate, longest):
     table, losses = loop(table, windows, learning_rate, longest)
     return table, losses[-1]
+
+
+@adamw_update.wrong("decays only what has two dimensions")
+def matrices_alone(parameter, gradient, mean, mean_square, step, learning_rate, betas, epsilon, weight_decay):
+    mean = betas[0] * mean + (1 - betas[0]) * gradient
+    mean_square = betas[1] * mean_square + (1 - betas[1]) * gradient**2
+    if parameter.ndim == 2:
+        parameter = parameter * (1 - learning_rate * weight_decay)
+    root = (mean_square / (1 - betas[1] ** step)).sqrt() + epsilon
+    return parameter - learning_rate * mean / (1 - betas[0] ** step) / root, mean, mean_square
+
+
+@learning_rate_at.wrong("it rounds")
+def to_six_digits(step, steps, warm_up, peak, lowest):
+    if step < warm_up:
+        return round(peak * (step + 1) / warm_up, 5)
+    if step >= steps:
+        return lowest
+    part = (step - warm_up + 1) / (steps - warm_up + 1)
+    return round(lowest + (peak - lowest) * 0.5 * (1 + math.cos(math.pi * part)), 5)

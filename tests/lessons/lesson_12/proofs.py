@@ -705,3 +705,19 @@ def first_text(logits, ids, penalty):
 def index_copy_as_in_the_lesson(logits, ids, penalty):
     seen = logits[ids]
     return logits.index_copy(0, ids, torch.where(seen > 0, seen / penalty, seen * penalty))
+
+
+@top_k.wrong("equal ones above the k-th count once")
+def of_different_scores(logits, k):
+    rows = logits.reshape(-1, logits.shape[-1])
+    kept = []
+    for row in rows:
+        different = row.unique().flip(0)
+        kept.append(row.masked_fill(row < different[min(k, len(different)) - 1], -torch.inf))
+    return torch.stack(kept).view(logits.shape)
+
+
+@top_k.wrong("nearly equal is not equal")
+def what_is_close_stays(logits, k):
+    least = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]
+    return logits.masked_fill((logits < least) & ~torch.isclose(logits, least), -torch.inf)

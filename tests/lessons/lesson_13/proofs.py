@@ -1,3 +1,5 @@
+import re
+
 import torch
 from lessons.proof import Proof
 
@@ -762,3 +764,67 @@ def best(target, draft, token, u, v):
 @accept_or_reject.wrong("it returns True or False")
 def yes_or_no(target, draft, token, u, v):
     return bool(u < target[token] / draft[token])
+
+
+@generate_loop.wrong("asks `choose` more often")
+def chooses_twice(run, prompt, choose, max_new_tokens, stop_ids):
+    new, ids, cache = [], prompt, None
+    while len(new) < max_new_tokens:
+        scores, cache = run(ids, cache)
+        if choose(scores) in stop_ids:
+            break
+        new.append(choose(scores))
+        ids = new[-1:]
+    return new
+
+
+@generate_loop.wrong("ends where an id comes again")
+def no_id_twice(run, prompt, choose, max_new_tokens, stop_ids):
+    new, ids, cache = [], prompt, None
+    while len(new) < max_new_tokens:
+        scores, cache = run(ids, cache)
+        id = choose(scores)
+        if id in stop_ids or id in new:
+            break
+        new.append(id)
+        ids = [id]
+    return new
+
+
+@generate_loop.wrong("the id 0 is an id like any other")
+def zero_ends_it(run, prompt, choose, max_new_tokens, stop_ids):
+    new, ids, cache = [], prompt, None
+    while len(new) < max_new_tokens:
+        scores, cache = run(ids, cache)
+        id = choose(scores)
+        if not id or id in stop_ids:
+            break
+        new.append(id)
+        ids = [id]
+    return new
+
+
+@stop_text.wrong("holds back what has a character of the stop string")
+def any_of_its_characters(held, piece, stop):
+    text = held + piece
+    if stop in text:
+        return text[: text.index(stop)], "", True
+    end = len(text)
+    while end and text[end - 1] in stop[:-1] and len(text) - end < len(stop) - 1:
+        end -= 1
+    return text[:end], text[end:], False
+
+
+@stop_text.wrong("gives another value than it should")
+def as_a_pattern(held, piece, stop):
+    text = held + piece
+    try:
+        found = re.search(stop, text)
+    except re.error:
+        found = None
+    if found:
+        return text[: found.start()], "", True
+    for n in range(len(stop) - 1, 0, -1):
+        if text.endswith(stop[:n]):
+            return text[:-n], text[-n:], False
+    return text, "", False
