@@ -137,15 +137,16 @@ def mixed(query, key, value, visible, divide=None, hide=hidden_first):
 
 def attended(
     x, weights, n_heads, n_kv_heads, turn=stay,
-    cut=by_position, share=in_blocks, turned=("query", "key"), divide=lambda d_head, d_model: d_head**0.5,
-    see=past, hide=hidden_first, join=lambda heads: heads.transpose(1, 2), output=times, values_of=None,
+    cut=by_position, share=in_blocks, share_keys=None, turned=("query", "key"), see=past, hide=hidden_first,
+    divide=lambda d_head, d_model: d_head**0.5, join=lambda heads: heads.transpose(1, 2), output=times, values_of=None,
 ):  # fmt: skip
     """Multi-head attention, (batch, position, d_model); the keywords are somebody's slips."""
     sizes = {"query": n_heads, "key": n_kv_heads, "value": n_kv_heads}
     read = {"query": x, "key": x, "value": x if values_of is None else values_of}
     heads = {name: cut(times(read[name], weights[name]), size) for name, size in sizes.items()}
     heads |= {name: turn(heads[name]) for name in turned}
-    query, key, value = heads["query"], share(heads["key"], n_heads), share(heads["value"], n_heads)
+    key, value = (share_keys or share)(heads["key"], n_heads), share(heads["value"], n_heads)
+    query = heads["query"]
     visible = see(query.shape[-2], key.shape[-2])
     found = join(mixed(query, key, value, visible, divide(query.shape[-1], x.shape[-1]), hide))
     return output(found.reshape(*x.shape[:2], -1), weights["output"])

@@ -118,6 +118,16 @@ def one_turn(bill, random):
     encoders = {"letters": a_token_a_letter, "bytes": a_token_a_byte}
     few = [(*one[:4], draw(random, 2, 9)) for one in conversations(random, encoders, 4096, turns=(1,))]
     bill.compare(few + list(conversations(random, encoders, 4096, turns=(1,) * 6)))
+    cheap = dict.fromkeys(encoders, (0.04, 0.15))
+    bill.compare(
+        [
+            ([("ab", "c")], encoders, cheap, 4096, 1),
+            ([("", "c")], encoders, cheap, 9, 3),
+            ([("a", "")], encoders, cheap, 1, 1),
+        ]
+    )
+    order = dict(reversed(encoders.items()))  # the order of a dict says nothing
+    bill.compare((lines, order, dict(sorted(prices.items())), *rest) for lines, _, prices, *rest in few)
 
 
 def many_turns(bill, random):
@@ -148,6 +158,7 @@ CHAT_BILLS = Exercise(
     lesson="hw1",
     title="the bill of a conversation, in any vocabularies",
     oracle=chat_bills,
+    tolerance=0.0,
     may_call=("patterns",),
     checks={"bills": (one_turn, many_turns, in_five_vocabularies, no_room)},
     mistakes={

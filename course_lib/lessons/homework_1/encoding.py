@@ -224,7 +224,7 @@ def sentences(encode, random):
     encode.compare([given(random, *one) for one in small + large])
 
 
-NAMES_OF_SPECIAL = ["<|end|>", "<|user|>", "<|model|>", "[INST]"]
+NAMES_OF_SPECIAL = ["<|end|>", "<|user|>", "<|model|>", "[INST]", ".*!", "$\\b", "%s{x}"]
 
 
 def chats(random, merges, number=6):
@@ -250,7 +250,8 @@ def honoured(encode, random):
     """a special token is one id, and what stands beside it is encoded as ever"""
 
     def inputs(random, merges):
-        alone = [given(random, name, merges, {name: 700}) for name in ("<|end|>", "[INST]")]
+        alone = [given(random, name, merges, {name: 700}) for name in ("<|end|>", "[INST]", ".*!", "$\\b")]
+        alone += [given(random, f"a{name}", merges, {name: 0}) for name in ("<|end|>", "%s{x}")]
         return [*alone, *chats(random, merges)]
 
     compare_special(encode, random, inputs)
@@ -358,7 +359,7 @@ def as_ids(text):
 
 def whole_texts(decode, random):
     """whole texts, in any script"""
-    inputs = [[], [256], [256, 257], as_ids("é"), as_ids("犬")]
+    inputs = [[], [0], [0, 256, 0], [256], [256, 257], as_ids("é"), as_ids("犬")]
     for size in (1, 2, 4, 8):
         inputs.append(as_ids("".join(some(random, WORDS + FOREIGN, size))) + some(random, range(256, 260), size))
     decode.compare([(ids, {id: TOKENS[id] for id in shuffled(random, ids)}) for ids in inputs])

@@ -190,14 +190,15 @@ def repeats(best, random):
 def no_pair(best, random):
     """None where every word is a single token"""
     ids = vocabulary(random, 6)
-    best.compare([({}, ids), ({(token,): 3 for token in list(ids)[:3]}, ids)])
+    best.compare([({}, ids), ({(token,): 3 for token in list(ids)[:3]}, ids), ({(): 2}, ids)])
 
 
 def equally_frequent(best, random):
     """of equally frequent pairs, the one whose left token is oldest, then whose right token is"""
     old, two, three = shuffled(random, [b"a", b"b", b"c"])
     left_alike = {(old, three): 1, (old, two): 1, (three, two): 1}, {three: 7, two: 5, old: 2}
-    best.compare([left_alike, *corpora(random, tied=True, number=40)])
+    with_0 = [({(two, three): 1, (three, two): 1}, {two: first, three: 7 - first, old: 3}) for first in (0, 7)]
+    best.compare([left_alike, *corpora(random, tied=True, number=40), *with_0])
 
 
 BEST_PAIR = Exercise(
@@ -371,12 +372,31 @@ def nothing_left(learned, random):
     """it ends early where every word has become one token"""
     inputs = [({(b"a",): 2}, {b"a": 0}, 3, right_pair), ({(b"a", b"b"): 2}, {b"a": 0, b"b": 1}, 3, right_pair)]
     inputs += [(*given[:2], 60, right_pair) for given in small_corpora(random, "abc", 4)]
+    inputs += [({(b"a", b"b"): 2}, {b"a": 0, b"b": 1}, 0, right_pair), ({}, {b"a": 0}, 3, right_pair)]
     compare_choosing(learned, inputs, right_pair)
 
 
 def another_rule(learned, random):
     """whatever rule `choose` goes by: here, the youngest pair"""
     compare_choosing(learned, small_corpora(random, "abcdefgh", choose=youngest_pair), youngest_pair)
+    others = {bytes([a, b]): 10 + 16 * a + b for a in range(16) for b in range(16)}  # tokens that no word has
+    inputs = [
+        (words, {**ids, **others}, *rest) for words, ids, *rest in small_corpora(random, "abcd", 3, youngest_pair)
+    ]
+    compare_choosing(
+        learned,
+        [(words, dict(zip(ids, range(len(ids)), strict=True)), *rest) for words, ids, *rest in inputs],
+        youngest_pair,
+    )
+    chosen = []
+
+    def counted(words, ids):
+        chosen.append(youngest_pair(words, ids))
+        return chosen[-1]
+
+    learned.answer({(b"a", b"b", b"c"): 2}, {b"a": 0, b"b": 1, b"c": 2}, 2, counted)
+    if len(chosen) > 3:
+        raise Wrong("it asks `choose` more often than once a round", f"for 2 merges it asked {len(chosen)} times")
 
 
 def like_the_library(learned, random):

@@ -22,13 +22,13 @@ def grouped_attention(
     return give(x, attended(x, weights, n_heads, n_kv_heads, turn, **slips))
 
 
-def attentions(random, turn, shapes):
+def attentions(random, turn, shapes, batch=2):
     """Inputs with so many heads and key heads; no two sizes of one input are the same."""
     for n_heads, n_kv_heads, d_head, n in shapes:
         d_model = n_heads * d_head + 3
         qkv = 2 * scaled(random, (n_heads + 2 * n_kv_heads) * d_head, d_model)
         output = scaled(random, d_model, n_heads * d_head)
-        yield vectors(random, 2, n, d_model), qkv, output, n_heads, n_kv_heads, turn
+        yield vectors(random, batch, n, d_model), qkv, output, n_heads, n_kv_heads, turn
 
 
 GROUPED = ((4, 2, 2, 3), (6, 3, 4, 4), (6, 2, 6, 5))
@@ -37,6 +37,7 @@ GROUPED = ((4, 2, 2, 3), (6, 3, 4, 4), (6, 2, 6, 5))
 def groups(attend, random):
     """fewer key heads than query heads: each serves as many query heads, the first ones first"""
     attend.compare(attentions(random, stay, GROUPED))
+    attend.compare([*attentions(random, stay, GROUPED, batch=1), *attentions(random, stay, GROUPED[:1], batch=3)])
 
 
 def extremes(attend, random):

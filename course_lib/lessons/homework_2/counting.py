@@ -102,12 +102,17 @@ def dense(count, random):
 
 def real_one(count, random):
     """SmolLM2, to the last number"""
-    compare_whole(count, [SMOLLM2])
+    compare_whole(count, [SMOLLM2, dict(reversed(SMOLLM2.items()))])
 
 
 def mixtures(count, random):
     """a mixture of experts: all of its numbers, and those that one token passes"""
     compare_whole(count, [*shapes(random, tied=(False,), experts=(5, 8, 16))])
+    pairs = [
+        one | dict(n_experts=2, n_active_experts=active)
+        for active, one in enumerate(shapes(random, (True, False), 2), 1)
+    ]
+    compare_whole(count, [*pairs, pairs[0] | dict(n_experts=7, n_active_experts=1)])
 
 
 COUNT_BY_SHAPE = Exercise(

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import silu
 
 from course_lib import assets
+from course_lib.classroom.answers import same
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.lessons import parts
 from course_lib.lessons.parts import SLIPS_OF_ATTENTION, SLIPS_OF_NORM, block, gated, rms, scaled, turning
@@ -60,7 +61,7 @@ def one_text(feed, random):
 
 def batches(feed, random):
     """also several texts in a batch"""
-    feed.compare(halves(random, (((2, 3, 4), 6), ((3, 2, 6), 10))))
+    feed.compare(halves(random, (((2, 3, 4), 6), ((3, 2, 6), 10), ((2, 1, 3), 1))))
 
 
 def small_rows(feed, random):
@@ -177,6 +178,8 @@ def made_up_layers(run, random):
         x = vectors(random, 1, 5, 4 * heads[0]) * 0.3
         inputs.append((x, tensors, layer, settings))
     run.compare(inputs)
+    batches = [(torch.cat([x, x.flip(1), -x]), dict(reversed(tensors.items())), *rest) for x, tensors, *rest in inputs]
+    run.compare([*batches, *((x[:, :1], *rest) for x, *rest in inputs)])
 
 
 TWICE_AS_WIDE = {  # slips that show where the heads together are twice as wide as the stream
@@ -368,6 +371,29 @@ def groups_right(repair, random):
         )
     }
     repair.compare(blocks(random, ((4, 2, 1), (6, 2, 1), (6, 3, 1)), unit=True), turns)
+    # from the last of several tokens nothing is hidden, so its row says nothing about the other bugs
+    several = list(blocks(random, ((4, 2, 3), (6, 3, 4)), unit=True))
+    found = [(given, repair.answer(*given)) for given in several]
+    if all(is_last_row_of(repaired_block, *one) for one in found):
+        return
+    half_mended = {
+        f"the {name} still go to the query heads in turns: each group has its own, keys and values alike": partial(
+            repaired_block, share_keys=keys, share=values
+        )
+        for name, keys, values in (
+            ("keys", parts.in_turns, parts.in_blocks),
+            ("values", parts.in_blocks, parts.in_turns),
+        )
+    }
+    for sentence, formula in (half_mended | repair.exercise.mistakes).items():
+        if all(is_last_row_of(formula, *one) for one in found):
+            raise Wrong(sentence, "with several tokens, the last one's row is another")
+    raise Wrong("with one token the groups are right, and with several the last one's row is another")
+
+
+def is_last_row_of(formula, given, answer):
+    right = formula(*given)
+    return isinstance(answer, torch.Tensor) and answer.shape == right.shape and same(answer[:, -1], right[:, -1])
 
 
 def future_hidden(repair, random):

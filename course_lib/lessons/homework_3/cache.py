@@ -85,7 +85,9 @@ def kept_states(random, n_kept, n_new, **shape):
 
 def nothing_kept(run, random):
     """an empty cache: a text from its beginning, all at once"""
-    run.compare([kept_states(random, 0, 3, n_layers=1), kept_states(random, 0, 4)])
+    run.compare(
+        [kept_states(random, 0, 3, n_layers=1), kept_states(random, 0, 4), kept_states(random, 0, 1, n_heads=1)]
+    )
 
 
 def one_new_token(run, random):

@@ -51,6 +51,10 @@ def no_text_yet(penalise, random):
     nothing, ruled_out = torch.zeros(0, dtype=torch.long), 2 * vectors(random, 6)
     ruled_out[draw(random, 0, 5)] = -torch.inf
     penalise.compare([(vectors(random, 4), nothing, 0.5, 0.2), (ruled_out, torch.arange(6), 0.5, 0.2)])
+    ends = [(vectors(random, 4), torch.tensor(ids), 0.5, 0.2) for ids in ([0], [3], [0, 3, 0])]
+    penalise.compare(
+        [*ends, (ruled_out, torch.arange(6), -0.5, -0.2), (vectors(random, 1), torch.tensor([0, 0]), 0.5, 0.2)]
+    )
 
 
 COUNT_PENALTIES = Exercise(
@@ -205,6 +209,12 @@ def too_short(forbid, random):
     """a text that is too short to repeat anything forbids nothing"""
     sizes = ((0, 1), (0, 3), (1, 3), (1, 2), (2, 4))
     forbid.compare((vectors(random, 5), torch.randperm(5, generator=random)[:size], n) for size, n in sizes)
+    closed = vectors(random, 5)
+    closed[[1, 3]] = -torch.inf
+    texts_at_the_ends = (([0], 1), ([4, 0, 4], 2), ([0, 4, 0], 2), ([0, 0, 0, 0], 4), ([1, 2, 1], 2), ([2, 2], 1))
+    forbid.compare(
+        (logits, torch.tensor(ids), n) for ids, n in texts_at_the_ends for logits in (vectors(random, 5), closed)
+    )
 
 
 FORBID_REPEATS = Exercise(
@@ -320,6 +330,11 @@ def some_closed(keep, random):
 def small_mass(keep, random):
     """a small `mass` still keeps one token"""
     keep.compare(distributions(random, (0.01, 0.01, 0.001)))
+    alone = torch.tensor([-torch.inf, 0.5, -torch.inf])
+    far = [(logits + level, mass) for level in (3000.0, -3000.0) for logits, mass in distributions(random, (0.4,))]
+    keep.compare(
+        [(torch.tensor([-1.5]), 0.3), (alone, 0.9), *((logits.round(decimals=1), mass) for logits, mass in far)]
+    )
 
 
 TYPICAL_TOKENS = Exercise(
@@ -414,7 +429,9 @@ def all_alike(keep, random):
     """where all logits are the same, all stay; where one is left, it stays"""
     one = torch.full((4,), -torch.inf)
     one[draw(random, 0, 3)] = 1.5
-    keep.compare([(torch.full((5,), 2.0), 1.0), (one, 1.0)])
+    keep.compare([(torch.full((5,), 2.0), 1.0), (one, 1.0), (torch.tensor([-1.5]), 2.0)])
+    on_the_line = torch.tensor([0.0, 4.0, 0.0, 4.0])  # σ is 2, and the line at 4 − 2 · 2, without rounding
+    keep.compare((on_the_line + level, 2.0) for level in (0.0, -1024.0))
 
 
 TOP_N_SIGMA = Exercise(

@@ -115,6 +115,11 @@ def at_an_end(stop, random):
             inputs.append(([*said[:n], mark, *said[n:8]], pieces, [end, turn], [], 20, FAR))
         inputs.append(([turn, *said[:3]], pieces, [end], ["\nUser:"], 20, FAR))
     stop.compare(inputs)
+    small = {0: "<end>", 1: " a", 2: " b"}  # the id 0 as an end, and as a word
+    stop.compare(
+        [([1, 2, 0, 1], small, [0], [], 20, FAR), ([1, 0, 2], {0: " o", 1: " a", 2: "<end>"}, [2], [], 20, FAR)]
+    )
+    stop.compare([([], small, [0], [], 20, FAR), ([0], small, [0], [" a"], 20, FAR)])
 
 
 def at_a_stop_string(stop, random):
@@ -133,6 +138,8 @@ def at_a_stop_string(stop, random):
         n = draw(random, 2, 5)
         inputs.append(([*said[:n], *name(*tokens), *said[n:9]], pieces, name("<|end|>"), [string], 20, FAR))
     stop.compare(inputs)
+    odd = {1: " 5", 2: " .", 3: "*", 4: "(x", 5: ")", 6: "$"}  # what would mean something in a pattern
+    stop.compare((([1, 2, 3, 4, 5, 6]), odd, [], [string], 20, FAR) for string in (".*", "(x)", "$", "\\d", "x"))
 
 
 def at_one_of_several(stop, random):

@@ -1,6 +1,7 @@
 """Homework 3: a paired study of two ways to sample."""
 
 import statistics
+from functools import partial
 
 import torch
 
@@ -87,12 +88,16 @@ def continuations(random, alphabets, longest=14):
 
 def studies(random, wanted, n=2, pairs=5):
     """A study whose verdict is the wanted one, with room on both sides of the border, and numbers that differ."""
-    sizes = {"less": (2, 6), "more": (6, 2), "open": (3, 3), "nearly": (3, 4)}[wanted]
+    sizes = {"less": (2, 6), "more": (6, 2), "open": (3, 3), "nearly": (3, 4)}
+    sizes |= {"just": (3, 4), "not yet": (3, 4), "just more": (4, 3), "not yet more": (4, 3)}
+    sizes = sizes[wanted]
     while True:
         before, after = (continuations(random, [size] * pairs) for size in sizes)
         found = paired_study(before, after, n)
         errors = found["difference"] / found["error"] if found["error"] else 0.0
         fits = {"less": errors < -2.3, "more": errors > 2.3, "open": abs(errors) < 0.8, "nearly": -1.8 < errors < -1.2}
+        fits |= {"just": -2.12 < errors < -2.02, "not yet": -1.98 < errors < -1.88}
+        fits |= {"just more": 2.02 < errors < 2.12, "not yet more": 1.88 < errors < 1.98}
         shares = [repeated_share(ids, n) for ids in (*before, *after)]
         if fits[wanted] and abs(found["difference"]) > 0.02 and len(set(shares)) > 4:
             return before, after, n
@@ -108,6 +113,8 @@ def verdicts(study, random):
     """the standard error of the differences, and the verdict: less, more, or open"""
     wanted = (("nearly", 2), ("less", 2), ("nearly", 3), ("more", 2), ("open", 2), ("nearly", 2))
     study.compare(studies(random, *one) for one in wanted)
+    study.compare(studies(random, one) for one in ("just", "not yet", "just more", "not yet more"))
+    study.compare([studies(random, "open", 2, pairs=3), studies(random, "less", 2, pairs=12)])
 
 
 def no_difference(study, random):
@@ -157,6 +164,8 @@ PAIRED_STUDY = Exercise(
         "its standard deviation divides by the number of pairs: here it is the number less one": studying(
             error=lambda before, after: paired_error(before, after) * ((len(before) - 1) / len(before)) ** 0.5
         ),
+        "its line is nearer than two standard errors": studying(decide=partial(verdict_of, times=1.88)),
+        "its line is farther away than two standard errors": studying(decide=partial(verdict_of, times=2.12)),
         "it decides at one standard error: it takes two": studying(
             decide=lambda difference, error: verdict_of(difference, error, 1)
         ),

@@ -24,7 +24,7 @@ def finding(
 ):  # fmt: skip
     def answer(readings, reference, tolerance):
         offs = {name: off(tensor, reference[name]) for name, tensor in readings.items()}
-        return pick([name for name, value in offs.items() if value > within(tolerance)], offs)
+        return pick([name for name, value in offs.items() if value > within(tolerance) or value == torch.inf], offs)
 
     return answer
 
@@ -154,6 +154,30 @@ def all_well(find, random):
     compare_names(find, [(*record(random, growth=growth, noise=1e-4), 1e-3) for growth in (1.0, 12.0)])
 
 
+def at_the_ends(find, random):
+    """the last stage, the first one; a tolerance that is met exactly, and NaN at any tolerance"""
+    names, inputs = stages(random, 3), []
+    last = len(names) - 1
+    inputs += [(*record(random, {place: by_share(0.3)}), 0.05) for place in (last, 0)]
+    right = {name: torch.tensor([[4.0, 0.0], [0.0, 8.0]]) for name in names}
+    for place, moved, tolerance in (
+        (1, 5.0, 0.25),
+        (1, 5.0, 0.125),
+        (last, 6.0, 0.5),
+        (last, 6.0, 0.25),
+        (0, 12.0, 2.0),
+    ):
+        seen = {name: rows.clone() for name, rows in right.items()}
+        seen[names[place]][0, 0] = moved
+        inputs.append((seen, right, tolerance))
+    for place, tolerance in ((last, 1e9), (0, 2.0), (2, float("inf"))):
+        seen = {name: rows.clone() for name, rows in right.items()}
+        seen[names[place]][1, 1] = torch.nan
+        inputs.append((seen, right, tolerance))
+    inputs.append((right, {name: right[name] for name in reversed(names)}, 0.5))
+    compare_names(find, inputs)
+
+
 def small_rows(find, random):
     """in rows that are short, too: what counts is the share of a row's own length"""
     faults = {2: by_share(0.05), 4: by_share(0.2)}
@@ -182,7 +206,7 @@ FIND_FAULT = Exercise(
     title="where a forward pass goes wrong",
     oracle=find_fault,
     may_call=(),
-    checks={"fault": (how_far, first_of_many, all_well, small_rows, one_row, tenth_layer)},
+    checks={"fault": (how_far, first_of_many, all_well, small_rows, one_row, tenth_layer, at_the_ends)},
     mistakes={
         "it names the stage that is off most: the first one that is off is the cause": finding(
             pick=lambda faults, offs: max(faults, key=offs.get) if faults else None

@@ -71,6 +71,22 @@ def prompts(random, n):
     return torch.randperm(VOCAB - 6, generator=random)[:n].add(6).tolist()
 
 
+def saying(plan):
+    """A made-up model that says the ids of the plan after a prompt of any length, and then 1."""
+    start = []
+
+    def scores_of(ids):
+        ask_for_a_list(ids)
+        if not start or len(ids) < start[0]:
+            start[:] = [len(ids)]
+        rows = torch.zeros(len(ids), VOCAB)
+        place = len(ids) - start[0]
+        rows[-1, plan[place] if place < len(plan) else 1] = 1.0
+        return rows
+
+    return scores_of
+
+
 def seeds(random):
     return draw(random, 1, 10**6)
 
@@ -79,6 +95,8 @@ def goes_on(answer, random):
     """one id after the other, each from the text so far; after `limit` new ids it is over"""
     sizes = ((2, 3), (3, 6), (5, 4), (1, 0))
     answer.compare((speaker(seeds(random)), prompts(random, n), {5}, limit, 50) for n, limit in sizes)
+    # ids that come again, the prompt's among them, and the id 0
+    answer.compare((saying(plan), [3, 0], {5}, len(plan), 50) for plan in ([7, 7, 7], [0, 6, 0, 6], [3, 0, 3, 3]))
 
 
 def ends(answer, random):
@@ -90,6 +108,13 @@ def ends(answer, random):
         prompt[place] = 5
         inputs.append((speaker(seeds(random), end_at), prompt, {5}, 8, 50))
     answer.compare(inputs)
+    answer.compare(
+        [
+            (saying([4, 4, 0, 6]), [6, 2], {0}, 4, 50),
+            (saying([0]), [0], {0, 9}, 4, 50),
+            (saying([4, 6]), [2], set(), 2, 50),
+        ]
+    )
 
 
 def context_full(answer, random):

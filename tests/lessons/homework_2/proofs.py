@@ -1174,3 +1174,34 @@ def turn_gone(x, weights, n_heads, n_kv_heads, turn):
 @repaired_block.wrong("a token does not see itself any more")
 def diagonal_gone(x, weights, n_heads, n_kv_heads, turn):
     return planted(x, weights, n_heads, n_kv_heads, turn, True, True, True, diagonal=-1)
+
+
+@find_induction_head.wrong("looks for the best layer first")
+def best_layer_then_its_head(attention):
+    n = attention.shape[-1] // 2
+    query = torch.arange(n, 2 * n)
+    scores = attention[:, :, query, query - n + 1].mean(dim=-1)
+    layer = int(scores.mean(dim=1).argmax())
+    head = int(scores[layer].argmax())
+    return layer, head, scores[layer, head].item()
+
+
+@repaired_block.wrong("the keys still go to the query heads in turns")
+def values_alone_mended(x, weights, n_heads, n_kv_heads, turn):
+    def norm(rows, weight):
+        return rows / (rows.pow(2).mean(dim=-1, keepdim=True) + 1e-5).sqrt() * weight
+
+    def heads(rows, n):
+        return rows.unflatten(-1, (n, -1)).transpose(1, 2)
+
+    group, n = n_heads // n_kv_heads, x.shape[1]
+    rows = norm(x, weights["attention_norm"])
+    query = turn(heads(rows @ weights["query"].T, n_heads))
+    key = turn(heads(rows @ weights["key"].T, n_kv_heads)).repeat(1, group, 1, 1)
+    value = heads(rows @ weights["value"].T, n_kv_heads).repeat_interleave(group, 1)
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    future = torch.ones(n, n, dtype=torch.bool).triu(1)
+    mixed = scores.masked_fill(future, -torch.inf).softmax(dim=-1) @ value
+    x = x + mixed.transpose(1, 2).flatten(2) @ weights["output"].T
+    rows = norm(x, weights["feed_forward_norm"])
+    return x + (torch.nn.functional.silu(rows @ weights["gate"].T) * (rows @ weights["up"].T)) @ weights["down"].T
