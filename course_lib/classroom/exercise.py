@@ -57,5 +57,6 @@ class Exercise:
     mistakes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     may_call: tuple[str, ...] | None = None  # None: not watched
     gives_new: bool = False  # the statement asks for a list or tensor other than what was handed in
+    list_will_do: bool = False  # the statement asks for several things, and does not say that they are a tuple
     tolerance: float = 1e-5  # how far a float may be off beside a ten-thousandth of itself; 0 where all are small
     seconds: float = 8.0  # for all calls of the learner's function in one go

@@ -18,7 +18,16 @@ import torch
 from torch import Tensor
 
 from course_lib.classroom import guard
-from course_lib.classroom.answers import OTHER_VALUE, as_it_is_now, common, describe, fault_of, first_difference, same
+from course_lib.classroom.answers import (
+    OTHER_VALUE,
+    as_it_is_now,
+    common,
+    describe,
+    fault_of,
+    first_difference,
+    in_a_tuple,
+    same,
+)
 from course_lib.classroom.exercise import BrokenCheck, Exercise, NotDone, Wrong
 
 log = logging.getLogger(__name__)
@@ -101,7 +110,8 @@ class Learner:
                     raise Wrong(sentence, wrong.shown) from None
             raise
         cases = [
-            Case(arguments, answer, self._expected(arguments), self.exercise.tolerance) for arguments, answer in answers
+            Case(arguments, self._taken(answer, right := self._expected(arguments)), right, self.exercise.tolerance)
+            for arguments, answer in answers
         ]
         first = next((case for case in cases if case.fault), None)
         if first is None:
@@ -126,7 +136,7 @@ class Learner:
 
     def _shown(self, case: Case) -> str:
         gave, right = describe(case.answer), describe(case.expected)
-        long = case.fault == OTHER_VALUE and len(gave + right) > 100
+        long = case.fault == OTHER_VALUE and (len(gave + right) > 100 or gave == right)
         if long and (parted := first_difference(case.answer, case.expected, case.tolerance)):
             place, gave, right = parted
             return f"{self._call(case.arguments)}{place} is {describe(gave)}; right is {describe(right)}"
@@ -153,7 +163,7 @@ class Learner:
         if answer.requires_grad:
             try:
                 answer.backward(upstream)
-            except RuntimeError as error:
+            except Exception as error:  # PyTorch's, or that of a backward which somebody wrote
                 raise Wrong(f"no gradient can be found: {str(error).splitlines()[0]}", self._call(arguments)) from None
         return given[to].grad
 
@@ -184,6 +194,9 @@ class Learner:
         if self.exercise.gives_new and any(answer is one for one in given):
             raise Wrong("it gives back the very object that it was given: another one is asked for, equal or not")
         return given, answer
+
+    def _taken(self, answer: Any, expected: Any) -> Any:
+        return in_a_tuple(answer, expected) if self.exercise.list_will_do else answer
 
     def _expected(self, arguments: tuple) -> Any:
         return self.exercise.oracle(*_copied(arguments))

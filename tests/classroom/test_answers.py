@@ -7,7 +7,8 @@ import torch
 
 from course_lib.classroom.answers import as_it_is_now, common, fault_of, first_difference
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.classroom.judging import Case, Learner
+from course_lib.classroom.judging import Case, Learner, attempt
+from course_lib.lessons import exercises
 
 ROW = torch.tensor([[1.0, 2.0, 5.0], [3.0, 4.0, 7.0]])
 SQUARE = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -125,3 +126,10 @@ def test_an_answer_too_long_to_read_is_shown_where_it_parts():
 
 def test_a_case_knows_its_fault():
     assert Case((), 1, 1).fault == "" and Case((), 2, 1).fault and dataclasses.is_dataclass(Case)
+
+
+@pytest.mark.parametrize("name", ["pad_batch", "route_top_k", "sample_batch", "adamw_update"])
+def test_two_tensors_may_come_in_a_list(name):
+    exercise = exercises()[name]
+    found = list(attempt(exercise, lambda *given: list(exercise.oracle(*given)), seed=1))
+    assert found and not any(wrong for _, wrong, _ in found)

@@ -160,7 +160,7 @@ def two_tensors(pad, random):
     shown = f"pad_batch({sequences}, 0)"
     if isinstance(answer, torch.Tensor):
         raise Wrong("it returns one tensor: the ids and the mask are asked for, `return ids, mask`", shown)
-    if not (isinstance(answer, tuple) and len(answer) == 2):
+    if not (isinstance(answer, tuple | list) and len(answer) == 2):
         pad.compare([(sequences, 0)])
         return
     for name, value in zip(("ids", "mask"), answer, strict=True):
@@ -200,7 +200,7 @@ def empty(pad, random):
     """an empty prompt becomes a row of padding"""
     pad.compare((texts(random, *lengths), 1) for lengths in ((0, 2), (3, 0, 1)))
     pad.compare([([[0, 4], [], [0]], 9)])
-    ids, mask = pad.answer([[], []], 3) if type(pad.answer([[], [0]], 3)) is tuple else (None, None)
+    ids, mask = pad.answer([[], []], 3) if type(pad.answer([[], [0]], 3)) in (tuple, list) else (None, None)
     if not torch.is_tensor(ids) or not torch.is_tensor(mask) or not ids.shape == mask.shape == (2, 0):
         raise Wrong("where all prompts are empty, both tensors have the shape (batch, 0)", "pad_batch([[], []], 3)")
 
@@ -282,6 +282,7 @@ PAD_BATCH = Exercise(
     name="pad_batch",
     lesson="04",
     title="prompts of unequal length as one rectangle, with a mask",
+    list_will_do=True,
     oracle=lambda sequences, pad_id, side="right": batching.pad(sequences, pad_id, side),
     checks={"right": (two_tensors, right, alike, empty), "mask": (pad_id_is_real,), "left": (left, left_empty)},
     mistakes={

@@ -377,6 +377,7 @@ ROUTE_TOP_K = Exercise(
     name="route_top_k",
     lesson="08",
     title="which experts a token goes to, and how much each counts",
+    list_will_do=True,
     oracle=route,
     checks={"choice": (a_row, tokens, texts), "edges": (one_and_all, far_and_near), "ties": (ties,)},
     mistakes=ROUTE_SLIPS

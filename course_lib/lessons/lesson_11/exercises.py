@@ -148,6 +148,7 @@ SAMPLE_BATCH = Exercise(
     name="sample_batch",
     lesson="11",
     title="windows of a text, and the token that follows at each place",
+    list_will_do=True,
     oracle=sampled,
     checks={
         "shift": (two_tensors, one_window),
@@ -329,6 +330,7 @@ ADAMW_UPDATE = Exercise(
     name="adamw_update",
     lesson="11",
     title="one step of AdamW, where matrices decay and vectors do not",
+    list_will_do=True,
     oracle=adamw,
     checks={
         "step": (three_tensors, first_step, later_steps, no_gradient, tiny_gradients),
