@@ -13,12 +13,13 @@ from torch import Tensor
 
 from course_lib import assets, device
 from course_lib.arguments import whole
+from course_lib.description import read_json
 from course_lib.input_processing.tokenizer import Tokenizer
 from course_lib.interpretation.trace import Trace, likeliest, prompt_ids, trace
 from course_lib.prediction.chat_template import Message, render_chat
 from course_lib.prediction.generation import StopStrings, chooser, generate_batch, generate_ids, stop_at
 from course_lib.prediction.logits import softmax
-from course_lib.pretrained.checkpoints import read_json, transformer_from_folder, transformer_from_gguf
+from course_lib.pretrained.checkpoints import transformer_from_folder, transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.pretrained.vocabularies import tokenizer_from_gguf_metadata
 from course_lib.transformer_block.transformer import Transformer
