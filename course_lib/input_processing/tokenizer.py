@@ -6,6 +6,7 @@ and back: the bytes of each id, joined, read as UTF-8.
 """
 
 import codecs
+import copy
 import operator
 import re
 import unicodedata
@@ -80,6 +81,7 @@ class Tokenizer:
     Attributes:
         special_tokens: text → id of each special token.
         vocab_size: one more than the highest id. Some ids below it may stand for no token (cl100k has 16 such).
+        before, behind: ids that the model expects around a text, such as a start token. `encode` adds neither.
         split: text → its words, before any merging (special tokens are text to it).
     """
 
@@ -94,6 +96,8 @@ class Tokenizer:
         keep_gaps: bool = False,
         add_prefix_space: bool = False,
         normalize_nfc: bool = False,
+        before: Iterable[int] = (),
+        behind: Iterable[int] = (),
     ):
         special_tokens = list(special_tokens)
         self.special_tokens = {token.text: token.id for token in special_tokens}
@@ -104,6 +108,9 @@ class Tokenizer:
         self._words = WordCache(lambda word: encode_word(word.encode(), token_ids, rank, whole_word_first))
         self._bytes = _bytes_by_id(token_ids, self.special_tokens)
         self.vocab_size = len(self._bytes)
+        self.before, self.behind = tuple(before), tuple(behind)
+        for id in (*self.before, *self.behind):
+            self.token_bytes(id)  # or a sentence
 
     # ---- text → ids → text -----------------------------------------------------------------------
 
@@ -119,17 +126,9 @@ class Tokenizer:
         """
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, got {type(text).__name__}: {str(text)[:40]!r}")
-        pieces: list[str | int] = [text]
-        if special_tokens:
-            for tokens in self._special_rounds:
-                pieces = [
-                    part
-                    for piece in pieces
-                    for part in (split_at_special_tokens(piece, tokens) if isinstance(piece, str) else (piece,))
-                ]
         ids: list[int] = []
         try:
-            for piece in pieces:
+            for piece in self.pieces(text) if special_tokens else [text]:
                 if isinstance(piece, int):
                     ids.append(piece)
                 else:
@@ -137,6 +136,17 @@ class Tokenizer:
         except UnicodeEncodeError:
             raise ValueError(_lone_surrogate(text)) from None
         return ids
+
+    def pieces(self, text: str) -> list[str | int]:
+        """The text cut at its special tokens: what lies between them as str, they themselves as their ids."""
+        pieces: list[str | int] = [text]
+        for tokens in self._special_rounds:
+            pieces = [
+                part
+                for piece in pieces
+                for part in (split_at_special_tokens(piece, tokens) if isinstance(piece, str) else (piece,))
+            ]
+        return pieces
 
     def _encode_ordinary(self, text: str) -> Iterator[int]:
         if self._normalize_nfc:
@@ -155,6 +165,16 @@ class Tokenizer:
         if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
             raise TypeError(f"ids must be a list of token ids, got {type(ids).__name__}: {ids!r}")
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
+
+    def with_rows(self, rows: int) -> "Tokenizer":
+        """The tokenizer of a model whose embedding has `rows` rows: an id that is no token stands for no text.
+
+        Embeddings are often a little longer than the vocabulary, so that their size is a round number.
+        """
+        wider = copy.copy(self)
+        wider._bytes = [data or b"" for data in self._bytes] + [b""] * (rows - self.vocab_size)
+        wider.vocab_size = len(wider._bytes)
+        return wider
 
     def stream(self) -> "StreamDecoder":
         """A decoder to which ids are given one by one, as a model makes them."""
@@ -253,7 +273,7 @@ class Tokenizer:
     def from_tokenizer_json(cls, path: str | Path) -> "Tokenizer":
         """From Hugging Face's tokenizer.json, where it describes byte-level byte-pair encoding.
 
-        The file's post-processor, which puts a start token in front, is not applied: `encode` adds nothing.
+        What the file's post-processor puts around a text is in `before` and `behind`: `encode` adds nothing.
         Raises ValueError, naming the entry, for anything that would be encoded otherwise than `tokenizers` does.
         """
         parts = tokenizer_files.read_tokenizer_json(path)
