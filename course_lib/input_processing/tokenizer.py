@@ -236,6 +236,8 @@ class Tokenizer:
         merges: Iterable[str],
         special_tokens: dict[str, int],
         pattern: str,
+        before: Iterable[int] = (),
+        behind: Iterable[int] = (),
     ) -> "Tokenizer":
         """From what a GGUF file holds: the tokens by id and the merges "a b" in order of rank, both written in
         the alphabet of `bytes_to_unicode`; special tokens are written as they are.
@@ -248,7 +250,7 @@ class Tokenizer:
             raise ValueError(f"tokens must differ from one another, got {twice!r} twice")
         special = [SpecialToken(text, id) for text, id in special_tokens.items()]
         token_ids, pairs = tokenizer_files.to_bytes(ids, merges, special_tokens)
-        return cls(token_ids, listed_merges(pairs), pattern, special)
+        return cls(token_ids, listed_merges(pairs), pattern, special, before=before, behind=behind)
 
     @classmethod
     def from_tiktoken_file(
