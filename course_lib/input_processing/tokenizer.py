@@ -10,7 +10,7 @@ import copy
 import operator
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -40,7 +40,8 @@ WHITE_SPACE = (
 class SpecialToken:
     """A text that is one token wherever it stands. `lstrip`, `rstrip`: it takes the white space beside it along.
 
-    `late`: it is looked for only in what the other special tokens leave.
+    `late`: it is looked for only in what the other special tokens leave. `control`: it steers the model, as the end of
+    a message does; a run of spaces that is one token is text.
     """
 
     text: str
@@ -48,6 +49,7 @@ class SpecialToken:
     lstrip: bool = False
     rstrip: bool = False
     late: bool = False
+    control: bool = True
 
 
 def split_at_special_tokens(text: str, tokens: Sequence[SpecialToken]) -> Iterator[str | int]:
@@ -80,6 +82,7 @@ class Tokenizer:
 
     Attributes:
         special_tokens: text → id of each special token.
+        control_tokens: the texts of those that steer the model, and are no mere text.
         vocab_size: one more than the highest id. Some ids below it may stand for no token (cl100k has 16 such).
         before, behind: ids that the model expects around a text, such as a start token. `encode` adds neither.
         split: text → its words, before any merging (special tokens are text to it).
@@ -101,6 +104,7 @@ class Tokenizer:
     ):
         special_tokens = list(special_tokens)
         self.special_tokens = {token.text: token.id for token in special_tokens}
+        self.control_tokens = {token.text for token in special_tokens if token.control}
         self.split = split_words(pattern, keep_gaps)
         self._special_rounds = [[token for token in special_tokens if token.late == late] for late in (False, True)]
         self._add_prefix_space = add_prefix_space
@@ -236,11 +240,13 @@ class Tokenizer:
         merges: Iterable[str],
         special_tokens: dict[str, int],
         pattern: str,
+        text_tokens: Collection[str] = (),
         before: Iterable[int] = (),
         behind: Iterable[int] = (),
     ) -> "Tokenizer":
         """From what a GGUF file holds: the tokens by id and the merges "a b" in order of rank, both written in
-        the alphabet of `bytes_to_unicode`; special tokens are written as they are.
+        the alphabet of `bytes_to_unicode`; special tokens are written as they are. `text_tokens`: those of them
+        that are text, and steer nothing.
 
         Raises ValueError where a merge names what is no token.
         """
@@ -248,7 +254,7 @@ class Tokenizer:
         if len(ids) < len(tokens):
             twice = next(token for id, token in enumerate(tokens) if ids[token] != id)
             raise ValueError(f"tokens must differ from one another, got {twice!r} twice")
-        special = [SpecialToken(text, id) for text, id in special_tokens.items()]
+        special = [SpecialToken(text, id, control=text not in text_tokens) for text, id in special_tokens.items()]
         token_ids, pairs = tokenizer_files.to_bytes(ids, merges, special_tokens)
         return cls(token_ids, listed_merges(pairs), pattern, special, before=before, behind=behind)
 

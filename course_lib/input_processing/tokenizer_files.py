@@ -122,6 +122,7 @@ class _AddedToken(Description):
     lstrip: bool = False
     rstrip: bool = False
     normalized: bool = False
+    special: bool = True
 
 
 class _Model(Description):
@@ -192,7 +193,14 @@ def read_tokenizer_json(path: str | Path) -> dict[str, object]:
         "token_ids": token_ids,
         "merges": merges,
         "special_tokens": [
-            dict(text=token.content, id=token.id, lstrip=token.lstrip, rstrip=token.rstrip, late=token.normalized)
+            dict(
+                text=token.content,
+                id=token.id,
+                lstrip=token.lstrip,
+                rstrip=token.rstrip,
+                late=token.normalized,
+                control=token.special,
+            )
             for token in added
         ],
         "pattern": pattern,

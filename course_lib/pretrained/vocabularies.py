@@ -100,8 +100,11 @@ def tokenizer_from_gguf_metadata(metadata: Mapping[str, object]) -> Tokenizer:
         for id, (token, kind) in enumerate(zip(said.tokens, said.token_type, strict=True))
         if kind in (_CONTROL, _USER_DEFINED)
     }
+    text_tokens = [token for token, id in special_tokens.items() if said.token_type[id] == _USER_DEFINED]
     around = [
         [id] if add and id is not None else []
         for add, id in ((said.add_bos_token, said.bos_token_id), (said.add_eos_token, said.eos_token_id))
     ]
-    return Tokenizer.from_merges(said.tokens, said.merges, special_tokens, _PATTERN_OF_PRE[said.pre], *around)
+    return Tokenizer.from_merges(
+        said.tokens, said.merges, special_tokens, _PATTERN_OF_PRE[said.pre], text_tokens, *around
+    )
