@@ -10,7 +10,7 @@ import copy
 import operator
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -34,6 +34,7 @@ WHITE_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
+NO_IDS = (str, bytes, bytearray, memoryview, Mapping, Set)  # they can be gone through, and hold no ids in order
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ class Tokenizer:
             TypeError: ids is not a list of whole numbers.
             ValueError: an id is outside the vocabulary.
         """
-        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        in_order = isinstance(ids, Iterable) and not isinstance(ids, NO_IDS) and getattr(ids, "ndim", 1) > 0
+        if not in_order:
             raise TypeError(f"ids must be a list of token ids, got {type(ids).__name__}: {ids!r}")
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
 
@@ -189,6 +191,8 @@ class Tokenizer:
     def token_bytes(self, id: int) -> bytes:
         """The bytes that token `id` stands for. Raises TypeError or ValueError as `decode` does."""
         try:
+            if type(id) is not int and str(getattr(id, "dtype", type(id).__name__)).endswith("bool"):
+                raise TypeError  # Python takes True for 1
             index = operator.index(id)
         except TypeError:
             raise TypeError(f"a token id must be a whole number, got {type(id).__name__}: {id!r}") from None

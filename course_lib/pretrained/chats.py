@@ -85,7 +85,7 @@ def chats_from_folder(folder: Path) -> Chats:
 
 def _templates(folder: Path, in_config: object) -> str | dict[str, str] | None:
     """Files of their own come before tokenizer_config.json."""
-    files = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    files = {path.stem: path for path in (folder / "additional_chat_templates").glob("*.jinja") if path.is_file()}
     if (folder / "chat_template.jinja").is_file():
         files["default"] = folder / "chat_template.jinja"
     if files:

@@ -95,7 +95,7 @@ def _weight_files(folder: Path) -> dict[Path, set[str]]:
         if absent := [path.name for path in promised if not path.is_file()]:
             raise FileNotFoundError(f"{INDEX} names {', '.join(absent)}, which {folder} does not hold: fetch it")
         return promised
-    if files := sorted(folder.glob("*.safetensors")):
+    if files := [path for path in sorted(folder.glob("*.safetensors")) if path.is_file()]:
         return {path: set() for path in files}
     raise FileNotFoundError(
         f"{folder} holds no .safetensors file (pickled .bin weights are not read: they can run code)"
