@@ -36,10 +36,11 @@ def load(name: str | Path, on: torch.device | str | None = None) -> "LLM":
     The named model is fetched first if it is not on disk yet. `on` is the device, by default the best there is.
 
     Raises:
-        ValueError: the name is unknown, or the files are not what this library reads.
+        ValueError: the name or the device is unknown, or the files are not what this library reads.
         FileNotFoundError: a file that the folder needs is missing.
         AssetError: the model could not be fetched.
     """
+    on = device.pick() if on is None else device.usable(on, f"the device on={on!r}")
     try:
         path = Path(name).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()
@@ -56,7 +57,7 @@ def load(name: str | Path, on: torch.device | str | None = None) -> "LLM":
             f"there is no model {str(name)!r:.300}: "
             f"give one of {', '.join(MODELS)}, a .gguf file, or a folder with config.json"
         )
-    llm.transformer.to(on or device.pick())
+    llm.transformer.to(on)
     return llm
 
 

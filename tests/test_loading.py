@@ -147,6 +147,12 @@ def test_what_is_no_model_is_a_sentence(name, tmp_path, monkeypatch, bad_input):
         load(name)
 
 
+@pytest.mark.parametrize("on", ["toaster", "cuda:99", "", [], 1.5])
+def test_a_device_that_is_none_is_a_sentence(saved, on, bad_input):
+    with pytest.raises(ValueError, match=r"the device on=.* cannot be used on this machine"):
+        load(saved, on=on)
+
+
 # ---- which ids end a text ------------------------------------------------------------------------
 
 
@@ -173,7 +179,8 @@ FILES = [
     "chat_template.jinja", "model.safetensors", "model.safetensors.index.json",
 ]  # fmt: skip
 CONTENTS = {
-    "a list": b"[1]", "null": b"null", "a number": b"3", "brackets": b"[" * 100_000, "nothing": b"", "bytes": b"\xff\xfe",
+    "a list": b"[1]", "null": b"null", "a number": b"3", "brackets": b"[" * 100_000, "nothing": b"",
+    "bytes": b"\xff\xfe",
     "half": b'{"a": ',
     "objects": b'{"a":' * 100_000, "nan": b"NaN", "digits": b"9" * 10_000,
 }  # fmt: skip

@@ -90,6 +90,7 @@ Activation = Annotated[str, AfterValidator(_built)]
 Layers = Annotated[int, Field(ge=1, le=1_000)]  # each takes a moment to build, whatever its size
 Heads = Annotated[int, Field(ge=1, le=2**12)]
 Width = Annotated[int, Field(ge=1, le=2**16)]  # of one head
+Epsilon = Annotated[float, Field(gt=0, lt=1)]
 RopeType = Annotated[str, AfterValidator(_unstretched)]
 Unset = Literal[False]  # a part that is not built here
 Absent = Literal[None]
@@ -121,7 +122,7 @@ class _Llama(Description):
     num_key_value_heads: Heads | None = None
     head_dim: Width | None = None
     intermediate_size: Size
-    rms_norm_eps: Positive = 1e-6
+    rms_norm_eps: Epsilon = 1e-6
     rope_theta: Positive = 10_000.0
     tie_word_embeddings: bool = False
 
@@ -166,7 +167,7 @@ class _GPT2(Description):
     n_layer: Layers
     n_head: Heads
     n_inner: Size | None = None
-    layer_norm_epsilon: Positive = 1e-5
+    layer_norm_epsilon: Epsilon = 1e-5
     tie_word_embeddings: bool = True
 
     def config(self) -> TransformerConfig:
@@ -218,7 +219,7 @@ class _GGUF(Description):
     attention__head_count_kv: Heads | None = None
     attention__key_length: Width | None = None
     feed_forward_length: Size
-    attention__layer_norm_rms_epsilon: Positive
+    attention__layer_norm_rms_epsilon: Epsilon
     rope__freq_base: Positive = 10_000.0
     rope__dimension_count: Width | None = None
     tokens: list[str] = Field(alias="tokenizer.ggml.tokens", min_length=1)
