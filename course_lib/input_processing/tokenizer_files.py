@@ -6,6 +6,7 @@ than the format's own library does it is an error that names the entry, never a 
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -16,6 +17,9 @@ from course_lib.description import Description, Id, read_json
 from course_lib.input_processing.bpe import SINGLE_BYTES, bytes_to_unicode
 
 BYTE_OF = {character: value for value, character in bytes_to_unicode().items()}
+
+# Published patterns repeat at most three times, and are short; compiling such as these takes for ever, or goes too deep.
+TOO_MUCH = re.compile(r"\{[\d, ]*\d{3}|[({\[]{50}|^.{5000}", re.DOTALL)
 
 Pair = tuple[bytes, bytes]
 Refuse = Callable[[str, object, str], NoReturn]
@@ -236,7 +240,7 @@ def _pre_tokenizer(entry: object, refuse: Refuse) -> tuple[str, bool, bool]:
         case [
             {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": str(behavior), "invert": bool(invert)},
             {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
-        ] if (behavior.lower(), invert) in (("isolated", False), ("removed", True)):
+        ] if (behavior.lower(), invert) in (("isolated", False), ("removed", True)) and not TOO_MUCH.search(pattern):
             return pattern, not invert, False
     refuse(
         "pre_tokenizer",

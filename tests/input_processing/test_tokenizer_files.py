@@ -148,6 +148,8 @@ TWICE = {
     "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, TEXT_A],
     "special_tokens": {"<s>": {"id": "<s>", "ids": [5], "tokens": ["<s>"]}},
 }
+SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 REFUSED = {
     "normalizer": (lambda: train(normalizer=normalizers.Lowercase()), {}, "normalizer is 'Lowercase'"),
     "pre-tokenizer": (lambda: train(Whitespace()), {}, "pre_tokenizer is"),
@@ -175,6 +177,16 @@ REFUSED = {
     "a start token without an id": (train, {"post_processor": TWICE | {"special_tokens": {}}}, "_tokens.<s> is None"),
     "a start token that is no token": (
         train, {"post_processor": TWICE | {"special_tokens": {"<s>": {"ids": [999]}}}}, "token id 999 is outside"
+    ),
+    "a pattern that takes for ever": (
+        lambda: train(Sequence([Split(Regex("a"), "isolated"), BYTES_ONLY])),
+        {"pre_tokenizer__pretokenizers": [SPLIT | {"pattern": {"Regex": "a{1000000000}"}}, BYTES]},
+        "pre_tokenizer is",
+    ),
+    "a pattern that is too deep": (
+        lambda: train(Sequence([Split(Regex("a"), "isolated"), BYTES_ONLY])),
+        {"pre_tokenizer__pretokenizers": [SPLIT | {"pattern": {"Regex": "(" * 400 + "a" + ")" * 400}}, BYTES]},
+        "pre_tokenizer is",
     ),
     "a merge of nothing": (train, {"model__merges": [["q", "q"]]}, "names 'qq', which is no token"),
 }  # fmt: skip
