@@ -18,7 +18,7 @@ from course_lib.input_processing.bpe import SINGLE_BYTES, bytes_to_unicode
 
 BYTE_OF = {character: value for value, character in bytes_to_unicode().items()}
 
-# Published patterns repeat at most three times, and are short; compiling such as these takes for ever, or goes too deep.
+# Published patterns are short and repeat at most three times. Compiling such as these takes for ever, or goes too deep.
 TOO_MUCH = re.compile(r"\{[\d, ]*\d{3}|[({\[]{50}|^.{5000}", re.DOTALL)
 
 Pair = tuple[bytes, bytes]
