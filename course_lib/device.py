@@ -14,15 +14,21 @@ def pick() -> torch.device:
     Raises:
         ValueError: COURSE_DEVICE names a device that torch does not know or this machine does not have.
     """
-    wanted = os.environ.get("COURSE_DEVICE")
-    if wanted:
-        try:
-            device = torch.device(wanted)
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise ValueError(
-                f"COURSE_DEVICE={wanted!r} cannot be used on this machine ({str(error).splitlines()[0]}): "
-                "unset it, or set it to cpu, cuda or mps"
-            ) from error
-        return device
+    if wanted := os.environ.get("COURSE_DEVICE"):
+        return usable(wanted, f"COURSE_DEVICE={wanted!r}", "unset it, or set it to cpu, cuda or mps")
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def usable(wanted: torch.device | str, said: str | None = None, instead: str = "take cpu, cuda or mps") -> torch.device:
+    """The device called `wanted`. `said` and `instead` are for the sentence: how it was asked for, and what to do.
+
+    Raises:
+        ValueError: torch does not know it, or this machine does not have it.
+    """
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"{said or repr(wanted)} cannot be used on this machine ({why}): {instead}") from error
+    return device

@@ -4,6 +4,7 @@ llm = load("smollm2-135m")
 llm.generate("The dog ran up the", max_new_tokens=8, seed=1)
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from course_lib import assets, device
 from course_lib.arguments import whole
 from course_lib.input_processing.tokenizer import Tokenizer
 from course_lib.interpretation.trace import Trace, likeliest, prompt_ids, trace
-from course_lib.prediction.chat_template import Message, render_chat
+from course_lib.prediction.chat_template import Message, Template, chat_ids, render_chat
 from course_lib.prediction.generation import StopStrings, chooser, generate_batch, generate_ids, stop_at
 from course_lib.prediction.logits import softmax
-from course_lib.pretrained.checkpoints import read_json, transformer_from_folder, transformer_from_gguf
+from course_lib.pretrained.chats import chats_from_folder, chats_from_gguf
+from course_lib.pretrained.checkpoints import transformer_from_folder, transformer_from_gguf
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.pretrained.vocabularies import tokenizer_from_gguf_metadata
 from course_lib.transformer_block.transformer import Transformer
@@ -34,58 +36,63 @@ def load(name: str | Path, on: torch.device | str | None = None) -> "LLM":
     The named model is fetched first if it is not on disk yet. `on` is the device, by default the best there is.
 
     Raises:
-        ValueError: the name is unknown, or the files are not what this library reads.
+        ValueError: the name or the device is unknown, or the files are not what this library reads.
         FileNotFoundError: a file that the folder needs is missing.
         AssetError: the model could not be fetched.
     """
-    path = Path(name)
+    on = device.pick() if on is None else device.usable(on, f"the device on={on!r}")
+    try:
+        path = Path(name).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (TypeError, ValueError, OSError, RuntimeError):  # no path, a null in it, too long, nobody's home
+        path, is_folder, is_file = Path(), False, False
     if name in MODELS:
-        llm = _from_gguf(assets.path(name))
-    elif path.is_dir():
+        llm = _from_gguf(assets.path(str(name)))
+    elif is_folder:
         llm = _from_folder(path)
-    elif path.is_file() or path.suffix == ".gguf":
+    elif is_file or path.suffix == ".gguf":
         llm = _from_gguf(path)
     else:
         raise ValueError(
-            f"there is no model {str(name)!r}: "
+            f"there is no model {str(name)!r:.300}: "
             f"give one of {', '.join(MODELS)}, a .gguf file, or a folder with config.json"
         )
-    llm.transformer.to(on or device.pick())
+    llm.transformer.to(on)
     return llm
 
 
 def _from_gguf(path: Path) -> "LLM":
     file = read_gguf(path)
-    tokenizer = tokenizer_from_gguf_metadata(file.metadata)
-    kinds = ("eos", "eot", "eom")
-    ends = {file.metadata[key] for kind in kinds if (key := f"tokenizer.ggml.{kind}_token_id") in file.metadata}
-    return LLM(tokenizer, transformer_from_gguf(file), ends, file.metadata.get("tokenizer.chat_template"))
+    tokenizer, chats = tokenizer_from_gguf_metadata(file.metadata), chats_from_gguf(file.metadata)
+    return LLM(tokenizer, transformer_from_gguf(file), chats.end_ids, chats.template, chats.special_tokens)
 
 
 def _from_folder(folder: Path) -> "LLM":
-    tokenizer = Tokenizer.from_folder(folder)
-    settings = read_json(folder / "config.json")
-    if (folder / "generation_config.json").is_file():
-        settings |= read_json(folder / "generation_config.json")
-    ends = settings.get("eos_token_id")
-    ends = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
-    template = None
-    if (folder / "chat_template.jinja").is_file():
-        template = (folder / "chat_template.jinja").read_text("utf-8")
-    elif (folder / "tokenizer_config.json").is_file():
-        template = read_json(folder / "tokenizer_config.json").get("chat_template")
-    return LLM(tokenizer, transformer_from_folder(folder), ends, template)
+    tokenizer, chats = Tokenizer.from_folder(folder), chats_from_folder(folder)
+    return LLM(tokenizer, transformer_from_folder(folder), chats.end_ids, chats.template, chats.special_tokens)
 
 
 class LLM:
-    """A tokenizer and a transformer that belong together, the ids that end a text, and perhaps a chat template."""
+    """A tokenizer and a transformer that belong together, the ids that end a text, and perhaps a chat template.
+
+    `chat_template` may be several, by name; `named_tokens` are names that it may use, such as bos_token → their texts.
+    """
 
     def __init__(
-        self, tokenizer: Tokenizer, transformer: Transformer, end_ids: set[int], chat_template: str | None = None
+        self,
+        tokenizer: Tokenizer,
+        transformer: Transformer,
+        end_ids: set[int],
+        chat_template: Template | None = None,
+        named_tokens: dict[str, str] | None = None,
     ):
-        self.tokenizer, self.transformer, self.chat_template = tokenizer, transformer, chat_template
-        special = tokenizer.special_tokens
+        rows, special = transformer.config.vocab_size, tokenizer.special_tokens
+        self.tokenizer, self.transformer = tokenizer.with_rows(rows), transformer
+        self.chat_template, self.named_tokens = chat_template, named_tokens or {}
         self.end_ids = end_ids | {special[token] for token in END_TOKENS if token in special}
+        if never := {id for id in end_ids if id >= rows}:
+            said = f"the id {min(never)} is to end a text, and the model has {rows:,} tokens: none will end by it"
+            warnings.warn(said, stacklevel=2)
 
     def __repr__(self) -> str:
         config = self.transformer.config
@@ -139,8 +146,20 @@ class LLM:
         **settings,
     ) -> Iterator[str]:
         """`generate`, piece by piece as the text comes: whole characters only. Bad settings are refused at once."""
+        return self._stream(self.prompt_ids(prompt), max_new_tokens, temperature, stop=stop, seed=seed, **settings)
+
+    def _stream(
+        self,
+        prompt: list[int],
+        max_new_tokens: int,
+        temperature: float,
+        *,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        **settings,
+    ) -> Iterator[str]:
         stops, choose = _limits(max_new_tokens, stop), chooser(temperature=temperature, seed=seed, **settings)
-        ids = generate_ids(self.transformer, self.prompt_ids(prompt), choose, max_new_tokens, self.end_ids)
+        ids = generate_ids(self.transformer, prompt, choose, max_new_tokens, self.end_ids)
         return (piece for piece in stop_at(self._decode(ids), stops) if piece)
 
     def generate_batch(
@@ -196,23 +215,49 @@ class LLM:
     ) -> str:
         """Answer a conversation, [{"role": "user", "content": "Hello"}, …], or one question given as a string.
 
-        Greedy unless told otherwise; `settings` are what `generate` takes.
+        Greedy unless told otherwise; `settings` are what `generate` takes, and `tools` and `documents` of
+        `render_chat`. A special token that somebody typed is text here, and ends no message.
         """
         return "".join(self.stream_chat(messages, max_new_tokens, temperature, **settings)).strip()
 
     def stream_chat(
-        self, messages: str | Sequence[Message], max_new_tokens: int = 256, temperature: float = 0.0, **settings
+        self,
+        messages: str | Sequence[Message],
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        *,
+        tools: Sequence[dict] | None = None,
+        documents: Sequence[dict] | None = None,
+        **settings,
     ) -> Iterator[str]:
         """`chat`, piece by piece as the text comes."""
-        return self.stream(self.render_chat(messages), max_new_tokens, temperature, **settings)
+        prompt = self.chat_ids(messages, tools=tools, documents=documents)
+        return self._stream(prompt, max_new_tokens, temperature, **settings)
 
-    def render_chat(self, messages: str | Sequence[Message]) -> str:
-        """The conversation as the one text that the model really reads."""
+    def render_chat(self, messages: str | Sequence[Message], **settings) -> str:
+        """The conversation as the one text that the model really reads.
+
+        `settings` are what the template knows of: `tools`, a list of JSON schemas, `documents`, a list of texts with
+        titles, add_generation_prompt=False for a conversation that has ended, and its own, such as enable_thinking.
+
+        Raises:
+            ValueError: the model has no chat template, or it does not take these messages.
+        """
+        return render_chat(self._template(), _conversation(messages), self.named_tokens, **settings)
+
+    def chat_ids(self, messages: str | Sequence[Message], **settings) -> list[int]:
+        """The ids of what `render_chat` gives, as `chat` reads them: only the template's own special tokens are such.
+
+        Raises:
+            ValueError: as in `render_chat`.
+        """
+        ids = chat_ids(self.tokenizer, self._template(), _conversation(messages), self.named_tokens, **settings)
+        return self._with_rows(ids)
+
+    def _template(self) -> Template:
         if self.chat_template is None:
             raise ValueError("this model brings no chat template: use generate(prompt)")
-        if isinstance(messages, str):
-            messages = [{"role": "user", "content": messages}]
-        return render_chat(self.chat_template, messages)
+        return self.chat_template
 
     def trace(self, prompt: str) -> Trace:
         """Send the prompt through the model one stage at a time, and keep what every stage made.
@@ -220,15 +265,24 @@ class LLM:
         Raises:
             ValueError: the prompt is empty, or longer than 256 tokens.
         """
+        self.prompt_ids(prompt)  # or a sentence
         return trace(self.transformer, self.tokenizer, prompt)
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """The prompt's token ids.
+        """The prompt's token ids, with those that the model expects around every text, such as a start token.
 
         Raises:
-            ValueError: there are none.
+            ValueError: there are none, or the model has no vector for one.
         """
-        return prompt_ids(self.tokenizer, prompt)
+        return self._with_rows(prompt_ids(self.tokenizer, prompt))
+
+    def _with_rows(self, ids: list[int]) -> list[int]:
+        """The ids. Raises a ValueError if the embedding has no row for one."""
+        rows = self.transformer.config.vocab_size
+        if ids and (highest := max(ids)) >= rows:
+            text = self.tokenizer.token_text(highest)
+            raise ValueError(f"the model has no vector for {text!r}: its id is {highest}, and there are {rows} rows")
+        return ids
 
     def likeliest(self, probabilities: Float[Tensor, " vocab"], k: int) -> list[tuple[str, float]]:
         """The k tokens with the largest probabilities, as text, the largest first."""
@@ -239,6 +293,10 @@ class LLM:
         for id in ids:
             yield decoder.push(id)
         yield decoder.finish()
+
+
+def _conversation(messages: str | Sequence[Message]) -> Sequence[Message]:
+    return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
 
 
 def _limits(max_new_tokens: int, stop: str | Sequence[str] | None) -> list[str]:

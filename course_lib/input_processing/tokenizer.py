@@ -6,10 +6,11 @@ and back: the bytes of each id, joined, read as UTF-8.
 """
 
 import codecs
+import copy
 import operator
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,13 +34,15 @@ WHITE_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
+NO_IDS = (str, bytes, bytearray, memoryview, Mapping, Set)  # they can be gone through, and hold no ids in order
 
 
 @dataclass(frozen=True)
 class SpecialToken:
     """A text that is one token wherever it stands. `lstrip`, `rstrip`: it takes the white space beside it along.
 
-    `late`: it is looked for only in what the other special tokens leave.
+    `late`: it is looked for only in what the other special tokens leave. `control`: it steers the model, as the end of
+    a message does; a run of spaces that is one token is text.
     """
 
     text: str
@@ -47,6 +50,7 @@ class SpecialToken:
     lstrip: bool = False
     rstrip: bool = False
     late: bool = False
+    control: bool = True
 
 
 def split_at_special_tokens(text: str, tokens: Sequence[SpecialToken]) -> Iterator[str | int]:
@@ -79,7 +83,9 @@ class Tokenizer:
 
     Attributes:
         special_tokens: text → id of each special token.
+        control_tokens: the texts of those that steer the model, and are no mere text.
         vocab_size: one more than the highest id. Some ids below it may stand for no token (cl100k has 16 such).
+        before, behind: ids that the model expects around a text, such as a start token. `encode` adds neither.
         split: text → its words, before any merging (special tokens are text to it).
     """
 
@@ -94,9 +100,12 @@ class Tokenizer:
         keep_gaps: bool = False,
         add_prefix_space: bool = False,
         normalize_nfc: bool = False,
+        before: Iterable[int] = (),
+        behind: Iterable[int] = (),
     ):
         special_tokens = list(special_tokens)
         self.special_tokens = {token.text: token.id for token in special_tokens}
+        self.control_tokens = {token.text for token in special_tokens if token.control}
         self.split = split_words(pattern, keep_gaps)
         self._special_rounds = [[token for token in special_tokens if token.late == late] for late in (False, True)]
         self._add_prefix_space = add_prefix_space
@@ -104,6 +113,9 @@ class Tokenizer:
         self._words = WordCache(lambda word: encode_word(word.encode(), token_ids, rank, whole_word_first))
         self._bytes = _bytes_by_id(token_ids, self.special_tokens)
         self.vocab_size = len(self._bytes)
+        self.before, self.behind = tuple(before), tuple(behind)
+        for id in (*self.before, *self.behind):
+            self.token_bytes(id)  # or a sentence
 
     # ---- text → ids → text -----------------------------------------------------------------------
 
@@ -119,17 +131,9 @@ class Tokenizer:
         """
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, got {type(text).__name__}: {str(text)[:40]!r}")
-        pieces: list[str | int] = [text]
-        if special_tokens:
-            for tokens in self._special_rounds:
-                pieces = [
-                    part
-                    for piece in pieces
-                    for part in (split_at_special_tokens(piece, tokens) if isinstance(piece, str) else (piece,))
-                ]
         ids: list[int] = []
         try:
-            for piece in pieces:
+            for piece in self.pieces(text) if special_tokens else [text]:
                 if isinstance(piece, int):
                     ids.append(piece)
                 else:
@@ -137,6 +141,17 @@ class Tokenizer:
         except UnicodeEncodeError:
             raise ValueError(_lone_surrogate(text)) from None
         return ids
+
+    def pieces(self, text: str) -> list[str | int]:
+        """The text cut at its special tokens: what lies between them as str, they themselves as their ids."""
+        pieces: list[str | int] = [text]
+        for tokens in self._special_rounds:
+            pieces = [
+                part
+                for piece in pieces
+                for part in (split_at_special_tokens(piece, tokens) if isinstance(piece, str) else (piece,))
+            ]
+        return pieces
 
     def _encode_ordinary(self, text: str) -> Iterator[int]:
         if self._normalize_nfc:
@@ -152,9 +167,20 @@ class Tokenizer:
             TypeError: ids is not a list of whole numbers.
             ValueError: an id is outside the vocabulary.
         """
-        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        in_order = isinstance(ids, Iterable) and not isinstance(ids, NO_IDS) and getattr(ids, "ndim", 1) > 0
+        if not in_order:
             raise TypeError(f"ids must be a list of token ids, got {type(ids).__name__}: {ids!r}")
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
+
+    def with_rows(self, rows: int) -> "Tokenizer":
+        """The tokenizer of a model whose embedding has `rows` rows: an id that is no token stands for no text.
+
+        Embeddings are often a little longer than the vocabulary, so that their size is a round number.
+        """
+        wider = copy.copy(self)
+        wider._bytes = [data or b"" for data in self._bytes] + [b""] * (rows - self.vocab_size)
+        wider.vocab_size = len(wider._bytes)
+        return wider
 
     def stream(self) -> "StreamDecoder":
         """A decoder to which ids are given one by one, as a model makes them."""
@@ -165,6 +191,8 @@ class Tokenizer:
     def token_bytes(self, id: int) -> bytes:
         """The bytes that token `id` stands for. Raises TypeError or ValueError as `decode` does."""
         try:
+            if type(id) is not int and str(getattr(id, "dtype", type(id).__name__)).endswith("bool"):
+                raise TypeError  # Python takes True for 1
             index = operator.index(id)
         except TypeError:
             raise TypeError(f"a token id must be a whole number, got {type(id).__name__}: {id!r}") from None
@@ -216,9 +244,13 @@ class Tokenizer:
         merges: Iterable[str],
         special_tokens: dict[str, int],
         pattern: str,
+        text_tokens: Collection[str] = (),
+        before: Iterable[int] = (),
+        behind: Iterable[int] = (),
     ) -> "Tokenizer":
         """From what a GGUF file holds: the tokens by id and the merges "a b" in order of rank, both written in
-        the alphabet of `bytes_to_unicode`; special tokens are written as they are.
+        the alphabet of `bytes_to_unicode`; special tokens are written as they are. `text_tokens`: those of them
+        that are text, and steer nothing.
 
         Raises ValueError where a merge names what is no token.
         """
@@ -226,9 +258,9 @@ class Tokenizer:
         if len(ids) < len(tokens):
             twice = next(token for id, token in enumerate(tokens) if ids[token] != id)
             raise ValueError(f"tokens must differ from one another, got {twice!r} twice")
-        special = [SpecialToken(text, id) for text, id in special_tokens.items()]
+        special = [SpecialToken(text, id, control=text not in text_tokens) for text, id in special_tokens.items()]
         token_ids, pairs = tokenizer_files.to_bytes(ids, merges, special_tokens)
-        return cls(token_ids, listed_merges(pairs), pattern, special)
+        return cls(token_ids, listed_merges(pairs), pattern, special, before=before, behind=behind)
 
     @classmethod
     def from_tiktoken_file(
@@ -253,7 +285,7 @@ class Tokenizer:
     def from_tokenizer_json(cls, path: str | Path) -> "Tokenizer":
         """From Hugging Face's tokenizer.json, where it describes byte-level byte-pair encoding.
 
-        The file's post-processor, which puts a start token in front, is not applied: `encode` adds nothing.
+        What the file's post-processor puts around a text is in `before` and `behind`: `encode` adds nothing.
         Raises ValueError, naming the entry, for anything that would be encoded otherwise than `tokenizers` does.
         """
         parts = tokenizer_files.read_tokenizer_json(path)

@@ -40,7 +40,7 @@ class Trace:
     raw_bytes: bytes
     ids: list[int]
     tokens: list[str]  # each id as text
-    token_bytes: list[bytes]  # each id's own bytes; together they are raw_bytes
+    token_bytes: list[bytes]  # each id's own bytes; together they are raw_bytes, but for a start token
     embeddings: Float[Tensor, "position d_model"]
     residual_stream: Float[Tensor, "depth position d_model"]  # 0 is what enters block 1, i what leaves block i
     attention: Float[Tensor, "layer heads query key"]
@@ -118,12 +118,12 @@ def trace(model: Transformer, tokenizer: Tokenizer, prompt: str) -> Trace:
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """The prompt's token ids.
+    """The prompt's token ids, with those that the model expects around every text, such as a start token.
 
     Raises:
         ValueError: there are none.
     """
-    ids = tokenizer.encode(prompt)
+    ids = [*tokenizer.before, *tokenizer.encode(prompt), *tokenizer.behind]
     if not ids:
         raise ValueError("the prompt is empty: the model needs at least one token to continue from")
     return ids

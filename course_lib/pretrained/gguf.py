@@ -90,9 +90,11 @@ def read_gguf(path: str | Path) -> GGUF:
     size = f"{len(content):,} bytes"
     try:
         metadata, tensors = _read(_Cursor(memoryview(content)))
-        return GGUF(path, metadata, {name: _stored(content, *where) for name, *where in tensors})
+        return GGUF(path, metadata, {name: _stored(content, name, *where) for name, *where in tensors})
     except _Unread as error:
         raise ValueError(f"{path} {error}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is a damaged GGUF file ({error}): fetch it again") from error
     except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} ends too early to be a whole GGUF file ({size}): fetch it again") from error
 
@@ -147,9 +149,10 @@ class _Cursor:
 
 def _read(file: _Cursor) -> tuple[dict[str, object], list[tuple[str, Kind, tuple[int, ...], int]]]:
     """The metadata, and of each tensor its name, kind, shape and the place of its first byte."""
-    _, version, n_tensors, n_pairs = file.numbers("<4sIQQ")
+    _, version = file.numbers("<4sI")
     if version not in VERSIONS:
         raise _Unread(f"is written in version {version} of GGUF: versions 2 and 3 are read here, little-endian")
+    n_tensors, n_pairs = file.numbers("<QQ")
     metadata = {file.string(): file.value(*file.numbers("<I")) for _ in range(n_pairs)}
     tensors = []
     for _ in range(n_tensors):
@@ -158,6 +161,8 @@ def _read(file: _Cursor) -> tuple[dict[str, object], list[tuple[str, Kind, tuple
         if kind not in set(Kind):
             raise _Unread(f"stores {name} as kind {kind}, which is not known here: use another file of this model")
         tensors.append((name, Kind(kind), tuple(reversed(sizes)), offset))
+    if len(metadata) < n_pairs or len({name for name, *_ in tensors}) < n_tensors:
+        raise _Unread("holds an entry or a tensor twice: fetch it again")
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or alignment < 1:
         raise _Unread(f"has general.alignment {alignment!r}, which must be a whole number of bytes: fetch it again")
@@ -165,10 +170,12 @@ def _read(file: _Cursor) -> tuple[dict[str, object], list[tuple[str, Kind, tuple
     return metadata, [(*tensor, start + offset) for *tensor, offset in tensors]
 
 
-def _stored(content: np.ndarray, kind: Kind, shape: tuple[int, ...], start: int) -> Stored:
+def _stored(content: np.ndarray, name: str, kind: Kind, shape: tuple[int, ...], start: int) -> Stored:
     if kind not in DEQUANTIZE:
         return Stored(kind, shape, content[:0])  # no more is known of it; `GGUF.tensor` says so
     _, block, n_bytes = DEQUANTIZE[kind]
+    if block > 1 and (not shape or shape[-1] % block):
+        raise _Unread(f"stores {name}, {shape}, as {kind.name}, whose rows are of {block} numbers: fetch it again")
     end = start + math.prod(shape) // block * n_bytes
     if end > len(content):
         raise IndexError(kind)

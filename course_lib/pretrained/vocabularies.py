@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
+from pydantic import ConfigDict
+
 from course_lib import assets
+from course_lib.description import Description, Id
 from course_lib.input_processing.tokenizer import Tokenizer
 
 # asset, pattern, special tokens, highest rank taken from the file (None: all)
@@ -59,29 +62,49 @@ def load_tokenizer(name: str) -> Tokenizer:
     raise ValueError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
 
 
+class _Tokenizer(Description):
+    """A GGUF file's metadata, of its tokenizer."""
+
+    model_config = ConfigDict(alias_generator=lambda name: f"tokenizer.ggml.{name}")
+
+    model: str
+    pre: str
+    tokens: list[str]
+    token_type: list[int]
+    merges: list[str]
+    bos_token_id: Id | None = None
+    eos_token_id: Id | None = None
+    add_bos_token: bool = False
+    add_eos_token: bool = False
+
+
 def tokenizer_from_gguf_metadata(metadata: Mapping[str, object]) -> Tokenizer:
     """The tokenizer inside a GGUF file: keys "tokenizer.ggml.model", ".pre", ".tokens", ".token_type", ".merges".
 
-    Special are the tokens marked as control or user-defined. Raises ValueError, naming the key, for what is missing
-    or of a kind that is not read here.
+    Special are the tokens marked as control or user-defined; ".add_bos_token" and ".add_eos_token" say what goes around
+    a text. Raises ValueError, naming the key, for what is missing or of a kind that is not read here.
     """
-
-    def value(key: str):
-        if f"tokenizer.ggml.{key}" not in metadata:
-            raise ValueError(f"the GGUF file holds no tokenizer.ggml.{key}: it has no tokenizer")
-        return metadata[f"tokenizer.ggml.{key}"]
-
-    if (model := value("model")) != "gpt2":
-        raise ValueError(f"tokenizer.ggml.model is {model!r}: only 'gpt2', byte-level BPE, is read")
-    if (pre := value("pre")) not in _PATTERN_OF_PRE:
+    for field in _Tokenizer.model_fields.values():
+        if field.is_required() and field.alias not in metadata:
+            raise ValueError(f"the GGUF file holds no {field.alias}: it has no tokenizer")
+    said = _Tokenizer.of("the GGUF metadata", metadata)
+    if said.model != "gpt2":
+        raise ValueError(f"tokenizer.ggml.model is {said.model!r}: only 'gpt2', byte-level BPE, is read")
+    if said.pre not in _PATTERN_OF_PRE:
         known = ", ".join(map(repr, _PATTERN_OF_PRE))
-        raise ValueError(f"tokenizer.ggml.pre is {pre!r}: the patterns known here are {known}")
-    tokens, kinds = value("tokens"), value("token_type")
-    if len(kinds) != len(tokens):
-        raise ValueError(f"tokenizer.ggml.token_type has {len(kinds)} entries for {len(tokens)} tokens")
+        raise ValueError(f"tokenizer.ggml.pre is {said.pre!r}: the patterns known here are {known}")
+    if len(said.token_type) != len(said.tokens):
+        raise ValueError(f"tokenizer.ggml.token_type has {len(said.token_type)} entries for {len(said.tokens)} tokens")
     special_tokens = {
         token: id
-        for id, (token, kind) in enumerate(zip(tokens, kinds, strict=True))
+        for id, (token, kind) in enumerate(zip(said.tokens, said.token_type, strict=True))
         if kind in (_CONTROL, _USER_DEFINED)
     }
-    return Tokenizer.from_merges(tokens, value("merges"), special_tokens, _PATTERN_OF_PRE[pre])
+    text_tokens = [token for token, id in special_tokens.items() if said.token_type[id] == _USER_DEFINED]
+    around = [
+        [id] if add and id is not None else []
+        for add, id in ((said.add_bos_token, said.bos_token_id), (said.add_eos_token, said.eos_token_id))
+    ]
+    return Tokenizer.from_merges(
+        said.tokens, said.merges, special_tokens, _PATTERN_OF_PRE[said.pre], text_tokens, *around
+    )

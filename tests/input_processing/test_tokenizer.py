@@ -275,14 +275,16 @@ def test_ids_must_be_in_the_vocabulary(ours):
         for id in (-1, 256, 10**9):
             with pytest.raises(ValueError, match=f"token id {id} is outside the vocabulary: ids go from 0 to 255"):
                 call(id)
-        for id in ("a", 1.5, None):
+        for id in ("a", 1.5, None, True, np.True_, np.float64(1)):
             with pytest.raises(TypeError, match=f"a token id must be a whole number, got {type(id).__name__}"):
                 call(id)
     with pytest.raises(ValueError, match="token id 100256 is a gap in the vocabulary"):
         ours("cl100k").decode([100256])
 
 
-@pytest.mark.parametrize("ids", [5, "65", b"65", None])
+@pytest.mark.parametrize(
+    "ids", [5, "65", b"65", None, bytearray(b"65"), memoryview(b"65"), {65: 1}, {65}, np.array(65)]
+)
 def test_ids_must_be_a_list(ids):
     with pytest.raises(TypeError, match=f"ids must be a list of token ids, got {type(ids).__name__}"):
         bytes_tokenizer().decode(ids)

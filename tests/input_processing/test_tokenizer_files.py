@@ -142,6 +142,14 @@ def test_merges_may_be_lists_or_strings(tmp_path):
         assert len(ours.encode(TEXT[0])) < len(TEXT[0].encode()) // 2
 
 
+TEXT_A = {"Sequence": {"id": "A", "type_id": 0}}
+TWICE = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, TEXT_A],
+    "special_tokens": {"<s>": {"id": "<s>", "ids": [5], "tokens": ["<s>"]}},
+}
+SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 REFUSED = {
     "normalizer": (lambda: train(normalizer=normalizers.Lowercase()), {}, "normalizer is 'Lowercase'"),
     "pre-tokenizer": (lambda: train(Whitespace()), {}, "pre_tokenizer is"),
@@ -161,6 +169,24 @@ REFUSED = {
     "whole words only": (lambda: train(added=[take_in("<s>", single_word=True)]), {}, "added token '<s>' is 'single_"),
     "normalized": (
         lambda: train(normalizer=normalizers.NFC(), added=[take_in("é", normalized=True)]), {}, "added token 'é' is"
+    ),
+    "two start tokens": (
+        train, {"post_processor": {"type": "Sequence", "processors": [TWICE, TWICE]}}, "post_processor is"
+    ),
+    "two texts": (train, {"post_processor": TWICE | {"single": [TEXT_A, TEXT_A]}}, "post_processor is"),
+    "a start token without an id": (train, {"post_processor": TWICE | {"special_tokens": {}}}, "_tokens.<s> is None"),
+    "a start token that is no token": (
+        train, {"post_processor": TWICE | {"special_tokens": {"<s>": {"ids": [999]}}}}, "token id 999 is outside"
+    ),
+    "a pattern that takes for ever": (
+        lambda: train(Sequence([Split(Regex("a"), "isolated"), BYTES_ONLY])),
+        {"pre_tokenizer__pretokenizers": [SPLIT | {"pattern": {"Regex": "a{1000000000}"}}, BYTES]},
+        "pre_tokenizer is",
+    ),
+    "a pattern that is too deep": (
+        lambda: train(Sequence([Split(Regex("a"), "isolated"), BYTES_ONLY])),
+        {"pre_tokenizer__pretokenizers": [SPLIT | {"pattern": {"Regex": "(" * 400 + "a" + ")" * 400}}, BYTES]},
+        "pre_tokenizer is",
     ),
     "a merge of nothing": (train, {"model__merges": [["q", "q"]]}, "names 'qq', which is no token"),
 }  # fmt: skip
@@ -220,3 +246,101 @@ def test_a_folder_without_a_tokenizer_and_a_file_that_is_none(tmp_path):
     (tmp_path / "tokenizer.json").write_text("[]")
     with pytest.raises(ValueError, match="must hold a JSON object, got list"):
         Tokenizer.from_folder(tmp_path)
+
+
+# ---- what stands around a text -------------------------------------------------------------------
+
+END, START = ("<|end|>", 317), ("<s>", 318)  # as `train` numbers them
+AROUND = {
+    "none": None,
+    "ByteLevel": processors.ByteLevel(trim_offsets=True),
+    "start": processors.TemplateProcessing(single="<|end|> $A", special_tokens=[END]),
+    "start and end": processors.TemplateProcessing(single="<s> <|end|> $A:0 <|end|>", special_tokens=[END, START]),
+    "Llama 3": processors.Sequence(
+        [processors.ByteLevel(), processors.TemplateProcessing(single="<s> $A", special_tokens=[START])]
+    ),
+    "RoBERTa": processors.RobertaProcessing(END, START),
+    "BERT": processors.BertProcessing(END, START),
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_what_the_post_processor_puts_around_a_text(name, tmp_path):
+    theirs = train(added=("<|end|>", "<s>"))
+    assert END[1] == theirs.token_to_id("<|end|>") and START[1] == theirs.token_to_id("<s>")
+    if AROUND[name]:
+        theirs.post_processor = AROUND[name]
+    ours = Tokenizer.from_tokenizer_json(saved(tmp_path, theirs))
+    for text in ("the dog ran", "", "<s>"):
+        assert [*ours.before, *ours.encode(text), *ours.behind] == theirs.encode(text).ids
+
+
+# ---- damage --------------------------------------------------------------------------------------
+
+
+def entries(value, *path):
+    """The path of every entry of a file, but of the thousands alike only the first three."""
+    yield path
+    inside = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
+    for key, part in inside[: 3 if len(inside) > 20 else None]:
+        yield from entries(part, *path, key)
+
+
+def damaged(file, path, value):
+    """A copy of the file with another value at the path; ... takes the entry out."""
+    copy = json.loads(json.dumps(file))
+    *parents, last = path
+    place = copy
+    for key in parents:
+        place = place[key]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return copy
+
+
+@pytest.mark.parametrize("name", ["SmolLM", "Llama 3", "a start token in front"])
+def test_a_damaged_file_is_a_sentence_or_read_as_tokenizers_reads_it(name, tmp_path):
+    whole = json.loads(SUPPORTED[name]().to_str())
+    path, outcomes = tmp_path / "tokenizer.json", {"refused": 0, "as theirs": 0, "by ours alone": 0}
+    usual = Tokenizer.from_tokenizer_json(saved(tmp_path, SUPPORTED[name]()))
+    for place in list(entries(whole))[1:]:
+        for value in (..., None, "x", 3, -1, 1.5, 10**12, True, [], {}, [[]], {"type": "x"}):
+            path.write_text(json.dumps(damaged(whole, place, value)))
+            try:
+                ours = Tokenizer.from_tokenizer_json(path)
+            except ValueError:
+                outcomes["refused"] += 1
+                continue
+            try:
+                theirs = tokenizers.Tokenizer.from_file(str(path)).encode(TEXT[0] + "<|end|>").ids
+                outcomes["as theirs"] += 1
+            except Exception:
+                theirs = [*usual.before, *usual.encode(TEXT[0] + "<|end|>"), *usual.behind]
+                outcomes["by ours alone"] += 1
+            assert [*ours.before, *ours.encode(TEXT[0] + "<|end|>"), *ours.behind] == theirs, (place, value)
+    assert outcomes["refused"] > outcomes["as theirs"] > 0, outcomes
+
+
+def test_what_is_missing_is_named(tmp_path):
+    for entry in ("merges", "vocab"):
+        whole = json.loads(train().to_str())
+        del whole["model"][entry]
+        (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
+        with pytest.raises(ValueError, match=rf"tokenizer.json lacks model.{entry}$"):
+            Tokenizer.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"null", b"[" * 100_000, b"\xff", b'{"model": null}', b'{"a": 1}'])
+@pytest.mark.parametrize("file", ["vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"])
+def test_a_damaged_folder_in_gpt2s_first_layout(tmp_path, file, content):
+    tokenizer = train(added=())
+    tokenizer.model.save(str(tmp_path))
+    (tmp_path / file).write_bytes(content)
+    try:
+        ours = Tokenizer.from_folder(tmp_path)
+    except ValueError as error:
+        assert any(word in str(error) for word in (file.split(".")[0], "merge", "special_tokens gives"))
+    else:
+        assert content in (b'{"a": 1}', b'{"model": null}') and ours.encode(TEXT[0])

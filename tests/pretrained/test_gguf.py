@@ -1,11 +1,15 @@
+import struct
+
 import gguf
 import numpy as np
 import pytest
 import torch
 
 from course_lib import assets
+from course_lib.pretrained.chats import chats_from_gguf
 from course_lib.pretrained.checkpoints import transformer_from_gguf
 from course_lib.pretrained.gguf import Kind, read_gguf
+from course_lib.pretrained.names import config_from_gguf
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,76 @@ def test_not_a_gguf_file(tmp_path):
     (tmp_path / "d.gguf").write_bytes(header + tensor)
     with pytest.raises(ValueError, match=r"d.gguf stores w as kind 99, which is not known here"):
         read_gguf(tmp_path / "d.gguf")
+
+
+def text(content: bytes) -> bytes:
+    return struct.pack("<Q", len(content)) + content
+
+
+def header(n_tensors: int = 0, n_pairs: int = 0) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, n_tensors, n_pairs)
+
+
+def tensor(kind: int, *sizes: int, offset: int = 0) -> bytes:
+    return text(b"w") + struct.pack(f"<I{len(sizes)}QIQ", len(sizes), *sizes, kind, offset)
+
+
+ARRAY_OF_ARRAYS = struct.pack("<IQ", 9, 1)
+DAMAGED = {
+    "version 1": (b"GGUF" + struct.pack("<III", 1, 0, 0), "is written in version 1 of GGUF"),
+    "version 99 alone": (b"GGUF" + struct.pack("<I", 99), "is written in version 99 of GGUF"),
+    "arrays without end": (
+        header(0, 1) + text(b"a") + struct.pack("<I", 9) + ARRAY_OF_ARRAYS * 100_000,
+        "is a damaged GGUF file",
+    ),
+    "text that is none": (header(0, 1) + text(b"a") + struct.pack("<I", 8) + text(b"\xff"), "is a damaged GGUF file"),
+    "strings without end": (header(0, 1) + text(b"a") + struct.pack("<IIQ", 9, 8, 2**62), "ends too early"),
+    "numbers without end": (header(0, 1) + text(b"a") + struct.pack("<IIQ", 9, 4, 2**62), "ends too early"),
+    "too many sizes": (header(1) + text(b"w") + struct.pack("<I", 2**32 - 1) + bytes(64), "ends too early"),
+    "too large": (header(1) + tensor(0, 2**40, 2**40) + bytes(200), "ends too early"),
+    "too far": (header(1) + tensor(0, 4, offset=2**63) + bytes(200), "ends too early"),
+    "half a block": (
+        header(1) + tensor(8, 33) + bytes(200),
+        r"stores w, \(33,\), as Q8_0, whose rows are of 32 numbers",
+    ),
+    "no size in blocks": (header(1) + tensor(8) + bytes(200), "as Q8_0, whose rows are of 32 numbers"),
+    "a tensor twice": (header(2) + tensor(0, 4) * 2 + bytes(200), "holds an entry or a tensor twice"),
+    "an entry twice": (header(0, 2) + (text(b"a") + struct.pack("<II", 4, 1)) * 2, "holds an entry or a tensor twice"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damage_is_a_sentence(case, tmp_path):
+    content, sentence = DAMAGED[case]
+    (tmp_path / "a.gguf").write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        read_gguf(tmp_path / "a.gguf")
+
+
+def test_every_entry_of_a_llamas_metadata_is_checked(real):
+    bad = {
+        int: ["x", 1.5, True, [1], 0, -1, 2**40],
+        float: ["x", [1.0], True, 0.0, -1.0, float("nan"), float("inf")],
+    }
+    for key, value in real.metadata.items():
+        if key.startswith("llama.") and key != "llama.vocab_size":
+            for wrong in bad[type(value)]:
+                with pytest.raises(ValueError, match=f"the GGUF metadata: {key} is"):
+                    config_from_gguf(real.metadata | {key: wrong}, set(real.tensors))
+    for wrong in ("x", 1.5, -1, True, 49_152, 10**12):
+        with pytest.raises(ValueError, match="the GGUF metadata"):
+            chats_from_gguf(real.metadata | {"tokenizer.ggml.eos_token_id": wrong})
+    for wrong in (3, [1], {}, True):
+        with pytest.raises(ValueError, match="the GGUF metadata: template is"):
+            chats_from_gguf(real.metadata | {"tokenizer.chat_template": wrong})
+
+
+def test_what_a_file_says_about_chats(real):
+    chats = chats_from_gguf(real.metadata | {"tokenizer.ggml.eot_token_id": 5, "tokenizer.chat_template.tool_use": "T"})
+    assert chats.end_ids == {2, 5}
+    named = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "unk_token": "<|endoftext|>"}
+    assert chats.special_tokens == named | {"pad_token": "<|im_end|>"}
+    assert chats.template == {"default": real.metadata["tokenizer.chat_template"], "tool_use": "T"}
 
 
 def test_what_is_not_read_is_said(tmp_path):

@@ -27,6 +27,18 @@ def test_a_tokenizer_from_metadata():
     assert tokenizer_from_gguf_metadata(metadata(pre="gpt-2")).split("in 2026") == ["in", " 2026"]
 
 
+def test_what_goes_around_a_text():
+    for settings, before, behind in (
+        ({}, (), ()),
+        ({"bos_token_id": 0, "eos_token_id": 1}, (), ()),
+        ({"bos_token_id": 0, "eos_token_id": 1, "add_bos_token": True, "add_eos_token": False}, (0,), ()),
+        ({"bos_token_id": 0, "eos_token_id": 1, "add_bos_token": True, "add_eos_token": True}, (0,), (1,)),
+        ({"add_bos_token": True}, (), ()),
+    ):
+        tokenizer = tokenizer_from_gguf_metadata(metadata(**settings))
+        assert (tokenizer.before, tokenizer.behind) == (before, behind)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -37,6 +49,14 @@ def test_a_tokenizer_from_metadata():
         ),
         ({"pre": None}, "holds no tokenizer.ggml.pre"),
         ({"merges": None}, "holds no tokenizer.ggml.merges"),
+        ({"pre": 3}, "the GGUF metadata: tokenizer.ggml.pre is 3, it must be a valid string"),
+        ({"tokens": ["a", 3]}, "tokenizer.ggml.tokens.1 is 3"),
+        ({"tokens": "a"}, "tokenizer.ggml.tokens is 'a'"),
+        ({"token_type": [None]}, "tokenizer.ggml.token_type.0 is None"),
+        ({"merges": [3]}, "tokenizer.ggml.merges.0 is 3"),
+        ({"bos_token_id": -1}, "tokenizer.ggml.bos_token_id is -1"),
+        ({"bos_token_id": 260, "add_bos_token": True}, "token id 260 is outside the vocabulary"),
+        ({"add_bos_token": "x"}, "tokenizer.ggml.add_bos_token is 'x', it must be a valid boolean"),
         ({"token_type": [3]}, "tokenizer.ggml.token_type has 1 entries for 260 tokens"),
     ],
 )

@@ -4,7 +4,7 @@ from lessons.proof import Proof
 
 from course_lib.config import TransformerConfig
 from course_lib.input_processing.positions import rotate, rotation_angles
-from course_lib.prediction.chat_template import render_chat
+from course_lib.prediction.template_sandbox import render
 from course_lib.transformer_block.normalization import rms_norm
 from course_lib.transformer_block.transformer import Transformer
 
@@ -41,7 +41,8 @@ def with_the_default_as_a_message(messages, system):
 
 @chat_prompt.right
 def by_the_template_itself(messages, system):
-    return render_chat(TEMPLATE, messages, {"system": system})
+    [(text, _)] = render(TEMPLATE, [{"messages": messages, "system": system, "add_generation_prompt": True}])
+    return text
 
 
 def turn(role, content):
