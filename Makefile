@@ -25,7 +25,7 @@ help:
 	@echo "make homework  for instructors: the notebooks of all homework to hand out, in grading/release/"
 	@echo "make slides    for instructors: the lessons' slides, in build/slides/"
 	@echo "make test      install, fetch the data, run the tests; TEST_ARGS=… goes to pytest"
-	@echo "make test-all  what takes longer: a class, a server, browsers, the lessons in two more settings"
+	@echo "make test-all  what takes longer: a class, a server, browsers, the lessons in the setting farthest from that of make test"
 	@echo "make bench     install, fetch the data, measure speed against peers"
 	@echo "make notebooks run the lessons that changed and keep their outputs; ALL=--all runs every one"
 	@echo "make claims    write the claims of all lessons, with their verdicts, into docs/claims.md and README.md"
@@ -64,9 +64,9 @@ notebooks: .venv/installed-test fetch
 claims: install
 	$(VENV) -m course_lib.classroom.ledger
 
-# What takes long by nature, and the lessons once more in the two settings that differ most from those of `make test`:
-# in one of them it is the learner's copies that run
-test-all: slow copies-1-default pass-2-native
+# What takes long by nature, and the learner's copies of the lessons in the setting that is farthest from that of
+# `make test`: two threads and the oldest instructions
+test-all: slow copies-2-default
 
 slow: .venv/installed-test fetch
 	OMP_NUM_THREADS=1 $(PYTEST) -m slow $(TEST_ARGS)

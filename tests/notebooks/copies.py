@@ -1,6 +1,6 @@
 """The learner's copies as nbval can hold them: with the lessons' outputs wherever a solution makes no difference.
 
-`make copies-1-default` writes them and runs them whole, exercises not done: Run All reaches the end, and says what the
+`make copies-2-default` writes them and runs them whole, exercises not done: Run All reaches the end, and says what the
 lesson says.
 """
 
