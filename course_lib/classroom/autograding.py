@@ -2,14 +2,17 @@
 
 nbgrader's own `Execute` gives up on a submission whose kernel dies, and a graded cell without any output counts as
 right. Here the kernel is started again, what came before the fatal cell is run again, and grading goes on; a graded
-cell earns its points only if it is seen to have run to its end.
+cell earns its points only if it is seen to have run to its end. One that fails where it stands is run once more after
+everything else: an answer counts wherever it is, and the last one does.
 
 A submission is still a program that runs with the rights of whoever grades it: see docs/teaching.md.
 """
 
+import asyncio
 import copy
 import re
 import secrets
+from bisect import bisect_left
 from time import monotonic
 
 from jupyter_core.utils import ensure_async, run_sync
@@ -26,9 +29,12 @@ except ImportError:  # Windows
     resource = None
 
 TIMED_OUT, DIED, NOT_RUN, NOT_SEEN = "CellTimeoutError", "DeadKernelError", "NotRunError", "NotSeenError"
+EXITED = "KernelExit"
+LATER = "This test failed where it stands, and passed after everything else had run.\n"
 SENTENCES = {
     DIED: "The kernel died in this cell, or could not be stopped: a crash, an exit, a loop without end. "
     "It was started again without this cell, and grading went on.",
+    EXITED: "exit and quit end the kernel in this cell. Here they did nothing, and grading went on.",
     TIMED_OUT: "This cell took too long, and was stopped.",
     NOT_RUN: "This cell was not run: the cells before it had used up the time for the whole notebook.",
     NOT_SEEN: "This cell did not run to its end.",
@@ -39,6 +45,25 @@ AFRESH = (
     "for _name in [_name for _name in _sys.modules if _name.split('.')[0] == 'course_lib']:\n"
     "    del _sys.modules[_name]\n"
 )
+# Each kernel's first cell. Without streams that can be flushed, a kernel answers nothing; with `exit`, it ends.
+PREPARED = """
+def _prepare():
+    import sys
+    shell, own = get_ipython(), {name: getattr(sys, name) for name in ("stdout", "stderr")}
+
+    def mend(*_):
+        for name, stream in own.items():
+            try:
+                getattr(sys, name).flush()
+            except Exception:
+                setattr(sys, name, stream)
+
+    shell.events.register("post_run_cell", mend)
+    shell.ask_exit = lambda: shell.payload_manager.write_payload({"source": "ask_exit", "keepkernel": True})
+
+_prepare()
+del _prepare
+"""
 
 
 class PatientExecute(Execute):
@@ -46,10 +71,13 @@ class PatientExecute(Execute):
 
     memory_gb = Float(4.0, help="Memory that a kernel may take, in GB (Linux); 0 is no limit.").tag(config=True)
     seconds_for_all = Integer(1800, help="Seconds for a whole notebook; what is left then is not run.").tag(config=True)
+    seconds_to_die = Float(3, help="Seconds by which a death may come too late for its own cell.").tag(config=True)
     seconds_to_answer = Integer(30, help="Seconds after a timeout until the kernel is given up.").tag(config=True)
 
     def preprocess(self, nb, resources, km=None):
         self.skipped: set[int] = set()  # the cells that the kernel died or hung in
+        self.asked: dict[str, str] = {}  # expressions that the kernel evaluates after a cell
+        self.reply: dict = {}  # the kernel's to the last cell
         self.end = monotonic() + self.seconds_for_all
         return super().preprocess(nb, resources, km)
 
@@ -59,43 +87,79 @@ class PatientExecute(Execute):
             limit = int(self.memory_gb * 1e9)
             resource.prlimit(self.km.provisioner.pid, resource.RLIMIT_DATA, (limit, limit))
 
+    def start_new_kernel_client(self, **settings):
+        client = super().start_new_kernel_client(**settings)
+        self.kc.execute(PREPARED, silent=True)
+        execute = self.kc.execute
+        self.kc.execute = lambda code, **more: execute(code, user_expressions=self.asked, **more)
+        return client
+
+    def on_cell_executed(self, cell, execute_reply, **more):
+        self.reply = execute_reply["content"]
+        super().on_cell_executed(cell=cell, execute_reply=execute_reply, **more)
+
     def preprocess_cell(self, cell, resources, index):
-        if cell.cell_type != "code":
-            return cell, resources
-        if monotonic() > self.end:
-            _say(cell, NOT_RUN)
-            return cell, resources
-        try:
-            return self._run(cell, resources, index), resources
-        except DeadKernelError:
-            self.skipped.add(index)
-            _say(cell, DIED)
-            self._start_again(resources, index)
+        if cell.cell_type == "code":
+            self._patiently(cell, resources, index)
+        if index == len(self.nb.cells) - 1:
+            self._once_more(resources)
         return cell, resources
+
+    def _once_more(self, resources):
+        """Run the tests that failed again, now that everything else has run: an answer may stand below its test."""
+        end = len(self.nb.cells)
+        for index, cell in enumerate(self.nb.cells[:end]):
+            if not _is_test(cell) or not _failed(cell) or index in self.skipped or monotonic() > self.end:
+                continue
+            again = copy.deepcopy(cell)
+            self.nb.cells.append(again)
+            self._patiently(again, resources, end)
+            self.nb.cells.pop()
+            self.skipped.discard(end)
+            passed = [] if _failed(again) else [new_output("stream", name="stdout", text=LATER)]
+            cell.outputs = [*passed, *again.outputs]
+
+    def _patiently(self, cell, resources, index):
+        """Run a cell; where the kernel dies of it, say so, and go on with a new kernel in the state before it."""
+        if monotonic() > self.end:
+            return _say(cell, NOT_RUN)
+        for _ in range(2):  # a first death may be that of the test before, come late
+            try:
+                return self._run(cell, resources, index)
+            except DeadKernelError:
+                self._start_again(resources, index)
+            if index in self.skipped:  # it hung
+                break
+        self.skipped.add(index)
+        _say(cell, DIED)
 
     def _run(self, cell, resources, index):
         """Run a cell. Raises DeadKernelError, too, where the kernel hangs after the cell was stopped."""
-        graded = cell.metadata.get("nbgrader", {}).get("grade")
-        source, seen = cell.source, secrets.token_hex(16)
+        graded, source, self.reply = _is_test(cell), cell.source, {}
+        name, mark = f"_{secrets.token_hex(16)}", secrets.token_hex(16)
         try:
             if graded:
-                # in one piece: of two, the kernel may send the second by itself, and it would not be seen
-                cell.source = f"{AFRESH}{source}\nprint('{seen}\\n', end='')"
-            cell, _ = super().preprocess_cell(cell, resources, index)
+                # The last statement sets the mark. The kernel is asked for it, where the cell ended without an error,
+                # and says it in an error of its own: no print, no stream and no formatter that can be somebody else's.
+                cell.source, self.asked = f"{AFRESH}{source}\n{name} = '{mark}'", {"seen": f"{{}}[{name}]"}
+            super().preprocess_cell(cell, resources, index)
             stopped = any(output.get("ename") == TIMED_OUT for output in cell.outputs)
         except CellTimeoutError:  # stopped, and then it did not say that it has stopped
             stopped = True
         finally:
-            cell.source = source
+            cell.source, self.asked = source, {}
         if stopped:
             self.skipped.add(index)
             if not self._answers():
                 raise DeadKernelError(SENTENCES[DIED])
             if not _failed(cell):
                 _say(cell, TIMED_OUT)
-        if graded and not _take_out(cell, f"{seen}\n") and not _failed(cell):
+        if graded and self.reply.get("user_expressions", {}).get("seen", {}).get("evalue") == f"'{mark}'":
+            cell.outputs = [output for output in cell.outputs if _costs_nothing(output)]
+        elif graded and not _failed(cell):
             _say(cell, NOT_SEEN)
-        return cell
+        elif not graded and any(one.get("source") == "ask_exit" for one in self.reply.get("payload", ())):
+            _say(cell, EXITED)
 
     @run_sync
     async def _answers(self) -> bool:
@@ -112,21 +176,46 @@ class PatientExecute(Execute):
         return False
 
     def _start_again(self, resources, index):
-        """A new kernel, in the state that the cells before `index` make; those that killed it are left out."""
+        """A new kernel, in the state that the cells before `index` make; those that killed it are left out.
+
+        A death may come late, by a timer or a thread. If the kernel dies again without the cell that it died in, it is
+        the last of the fewest cells that it dies of.
+        """
+        while not self._lives(resources, index) and (suspects := self._again(index)):
+            first = bisect_left(suspects[:-1], True, key=lambda number: not self._lives(resources, number + 1))
+            guilty = suspects[first]
+            self.skipped.add(guilty)
+            _say(self.nb.cells[guilty], DIED)
+
+    def _lives(self, resources, count) -> bool:
+        """Whether a new kernel is still alive some seconds after the first `count` cells."""
         self.shutdown_kernel = "immediate"
         self._cleanup_kernel()
         self.km = self.create_kernel_manager()
         self.start_new_kernel(cwd=self.resources.get("metadata", {}).get("path"))
         self.start_new_kernel_client()
-        for number, cell in enumerate(self.nb.cells[:index]):
-            graded = cell.metadata.get("nbgrader", {}).get("grade")  # leaves nothing behind
-            if cell.cell_type != "code" or graded or number in self.skipped or monotonic() > self.end:
-                continue
+        for number in self._again(count):
+            if monotonic() > self.end:
+                break
             try:
-                super().preprocess_cell(copy.deepcopy(cell), resources, number)
+                super().preprocess_cell(copy.deepcopy(self.nb.cells[number]), resources, number)
             except DeadKernelError:
-                self.skipped.add(number)
-                return self._start_again(resources, index)
+                return False
+        return self._stays_alive()
+
+    def _again(self, count) -> list[int]:
+        """Those of the first `count` cells that a new kernel runs again: a test leaves nothing behind."""
+        cells = enumerate(self.nb.cells[:count])
+        return [i for i, cell in cells if cell.cell_type == "code" and not _is_test(cell) and i not in self.skipped]
+
+    @run_sync
+    async def _stays_alive(self) -> bool:
+        end = monotonic() + self.seconds_to_die
+        while monotonic() < end:
+            if not await ensure_async(self.kc.is_alive()):
+                return False
+            await asyncio.sleep(0.1)
+        return True
 
 
 class RestoreCells(OverwriteCells):
@@ -161,6 +250,10 @@ def _grade_id(cell: NotebookNode) -> str:
     return cell.metadata.get("nbgrader", {}).get("grade_id", "")
 
 
+def _is_test(cell: NotebookNode) -> bool:
+    return bool(cell.metadata.get("nbgrader", {}).get("grade"))
+
+
 def _failed(cell: NotebookNode) -> bool:
     return any(output.output_type == "error" for output in cell.outputs)
 
@@ -172,15 +265,9 @@ def _say(cell: NotebookNode, name: str) -> None:
     cell.outputs.append(new_output("error", ename=name, evalue=sentence, traceback=[f"{name}: {sentence}"]))
 
 
-def _take_out(cell: NotebookNode, line: str) -> bool:
-    """Remove a printed line from the cell's outputs; whether it was there."""
-    for output in cell.outputs:
-        if output.get("name") == "stdout" and output.text.endswith(line):
-            output.text = output.text.removesuffix(line)
-            if not output.text:
-                cell.outputs.remove(output)
-            return True
-    return False
+def _costs_nothing(output: NotebookNode) -> bool:
+    """Whether nbgrader takes no points for an output: for errors, what goes to stderr and results it does."""
+    return output.output_type not in ("error", "execute_result") and output.get("name") != "stderr"
 
 
 # What a person should read: it need not be wrong, and what is wrong need not be here.
