@@ -13,15 +13,18 @@ import copy
 import re
 import secrets
 from bisect import bisect_left
+from collections.abc import Iterator
 from time import monotonic
 
 from jupyter_core.utils import ensure_async, run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbformat import NotebookNode
+from nbformat import NotebookNode, from_dict
 from nbformat.v4 import new_output
+from nbgrader.api import Gradebook
 from nbgrader.preprocessors import Execute, OverwriteCells
-from nbgrader.utils import is_grade
 from traitlets import Float, Integer
+
+from course_lib.classroom.grading import noted
 
 try:
     import resource
@@ -219,14 +222,37 @@ class PatientExecute(Execute):
 
 
 class RestoreCells(OverwriteCells):
-    """nbgrader's OverwriteCells, where cells are missing, whichever they are, or come from another release."""
+    """nbgrader's OverwriteCells, for cells that are missing, there twice, unmarked, or from another release.
 
-    def preprocess_cell(self, cell, resources, cell_index):
-        released = self.gradebook.find_notebook(self.notebook_id, self.assignment_id)
-        known = released.grade_cells if is_grade(cell) else released.source_cells
-        if _grade_id(cell) not in {cell.name for cell in known}:
-            cell.metadata.pop("nbgrader", None)  # not this assignment's: run as any other cell
-        return super().preprocess_cell(cell, resources, cell_index)
+    Of what a cell's metadata say, its id alone is believed: what the id stands for is as it was released.
+    """
+
+    def preprocess(self, nb, resources):
+        of = resources["nbgrader"]
+        with Gradebook(of["db_url"]) as gradebook:
+            released = gradebook.find_notebook(of["notebook"], of["assignment"])
+            points = {cell.name: cell.max_score for cell in released.grade_cells}
+            solutions = {cell.name for cell in released.solution_cells}
+            sources = {cell.name: cell.source for cell in released.source_cells}
+            metadata = {
+                cell.name: {
+                    "grade": cell.name in points,
+                    "solution": cell.name in solutions,
+                    "locked": cell.locked,
+                    "task": False,
+                    "grade_id": cell.name,
+                    "checksum": cell.checksum,
+                    "cell_type": cell.cell_type,
+                    "schema_version": 3,
+                }
+                | ({"points": points[cell.name]} if cell.name in points else {})
+                for cell in released.source_cells
+            }
+        _mark_again(nb, metadata)
+        stubs = [sources[name] for name in solutions]
+        _keep_answers_in_tests(nb, stubs)
+        _stubs_before_answers(nb, stubs)
+        return super().preprocess(nb, resources)
 
     def add_missing_grade_cells(self, nb, resources):
         source = self.gradebook.find_notebook(self.notebook_id, self.assignment_id)
@@ -234,24 +260,66 @@ class RestoreCells(OverwriteCells):
         solutions = {cell.name for cell in source.solution_cells}
         there = [_grade_id(cell) for cell in nb.cells]
         graded = {cell.name: cell for cell in source.grade_cells}
-        before = -1  # where the cell before, in the order of the assignment, stands now
+        before = None  # where the cell before, in the order of the assignment, stands now
         for name in cells:
             if name in there:
                 before = there.index(name)
             elif name in graded:
                 added = self.missing_cell_transform(cells[name], graded[name].max_score, is_solution=name in solutions)
-                before += 1
-                nb.cells.insert(before, added)
-                there.insert(before, name)
+                before = None if before is None else before + 1
+                place = len(nb.cells) if before is None else before
+                nb.cells.insert(place, added)
+                there.insert(place, name)
         return nb, resources
 
 
+def _mark_again(nb: NotebookNode, released: dict[str, dict]) -> None:
+    """Give each id's last cell, a code cell if there is one, the metadata that were released, and no other cell any."""
+    marked = {}
+    for cell in sorted(nb.cells, key=lambda cell: cell.cell_type == "code"):
+        marked[_grade_id(cell)] = cell
+        cell.metadata.pop("nbgrader", None)
+    for name in marked.keys() & released:
+        marked[name].metadata.nbgrader = NotebookNode(released[name])
+        marked[name].pop("attachments", None)  # of a text cell: it becomes a code cell again
+
+
+def _keep_answers_in_tests(nb: NotebookNode, stubs: list[str]) -> None:
+    """Add a cell with what a test's cell defines of the answers, below it: the test itself is restored."""
+    for number, cell in reversed([*enumerate(nb.cells)]):
+        if _is_test(cell) and any(defines(cell.source, stub) for stub in stubs):
+            kept = dict(cell_type="code", metadata={}, source=cell.source, outputs=[], execution_count=None)
+            nb.cells.insert(number + 1, from_dict(kept))
+
+
+def _stubs_before_answers(nb: NotebookNode, stubs: list[str]) -> None:
+    """Move what was handed out, and not written on, before a cell that has the answer: it must not undo it."""
+    for number, stub in enumerate(nb.cells):
+        if stub.source.strip() in map(str.strip, stubs):
+            answers = (i for i, cell in enumerate(nb.cells[:number]) if answers_in(cell, stub.source))
+            nb.cells.insert(next(answers, number), nb.cells.pop(number))
+
+
+def answers_in(cell: NotebookNode, stub: str) -> bool:
+    """Whether a cell defines what a stub is for, and is not the stub."""
+    return cell.cell_type == "code" and cell.source.strip() != stub.strip() and defines(cell.source, stub)
+
+
+def defines(source: str, stub: str) -> bool:
+    """Whether code defines a function or a class that a stub defines; it need not be valid Python."""
+    names = "|".join(re.findall(r"^(?:def|class) +(\w+)", stub, re.MULTILINE))
+    return bool(names) and bool(
+        re.search(rf"^(async +)?(def|class) +({names})\b|^({names}) *=[^=]", source, re.MULTILINE)
+    )
+
+
 def _grade_id(cell: NotebookNode) -> str:
-    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
+    name = noted(cell).get("grade_id", "")
+    return name if isinstance(name, str) else ""
 
 
 def _is_test(cell: NotebookNode) -> bool:
-    return bool(cell.metadata.get("nbgrader", {}).get("grade"))
+    return bool(noted(cell).get("grade"))
 
 
 def _failed(cell: NotebookNode) -> bool:
@@ -268,6 +336,21 @@ def _say(cell: NotebookNode, name: str) -> None:
 def _costs_nothing(output: NotebookNode) -> bool:
     """Whether nbgrader takes no points for an output: for errors, what goes to stderr and results it does."""
     return output.output_type not in ("error", "execute_result") and output.get("name") != "stderr"
+
+
+def guesses(handed_in: NotebookNode, released: NotebookNode, graded: NotebookNode) -> Iterator[str]:
+    """A sentence for each answer and test of which it was guessed what is meant."""
+    for task in (cell for cell in released.cells if noted(cell).get("solution")):
+        name = _grade_id(task)
+        answers = [cell for cell in handed_in.cells if answers_in(cell, task.source)]
+        marked = sum(_grade_id(cell) == name for cell in answers)
+        if marked > 1:
+            yield f"{name} has {marked} cells that are marked as its answer: the last one counts"
+        if answers and not marked:
+            yield f"{name} has no marked cell with an answer: what the notebook defines last under this name was graded"
+    for cell in graded.cells:
+        if _is_test(cell) and any(output.get("text") == LATER for output in cell.outputs):
+            yield f"{_grade_id(cell)} failed where it stands, and passed after everything else had run"
 
 
 # What a person should read: it need not be wrong, and what is wrong need not be here.
