@@ -18,6 +18,7 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbgrader.apps.api
 import nbgrader.converters.base
 import nbgrader.utils
 
@@ -36,7 +37,7 @@ for step in ("source", "release", "submitted", "autograded", "feedback"):
 c.Exchange.root = os.environ.get("COURSE_EXCHANGE", "/srv/exchange")
 
 # nbgrader looks for files in folders whose names it has not escaped
-for module in (nbgrader.converters.base, nbgrader.utils):
+for module in (nbgrader.apps.api, nbgrader.converters.base, nbgrader.utils):
     module.glob = SimpleNamespace(glob=lambda pattern: glob.glob(as_written(pattern)))
 
 c.Execute.timeout = 300  # seconds a cell, which a quiet machine needs for none

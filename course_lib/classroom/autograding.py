@@ -31,13 +31,13 @@ try:
 except ImportError:  # Windows
     resource = None
 
-TIMED_OUT, DIED, NOT_RUN, NOT_SEEN = "CellTimeoutError", "DeadKernelError", "NotRunError", "NotSeenError"
-EXITED = "KernelExit"
+TIMED_OUT, DIED, EXITED = "CellTimeoutError", "DeadKernelError", "KernelExit"
+NOT_RUN, NOT_SEEN = "NotRunError", "NotSeenError"
 LATER = "This test failed where it stands, and passed after everything else had run.\n"
 SENTENCES = {
     DIED: "The kernel died in this cell, or could not be stopped: a crash, an exit, a loop without end. "
     "It was started again without this cell, and grading went on.",
-    EXITED: "exit and quit end the kernel in this cell. Here they did nothing, and grading went on.",
+    EXITED: "This cell ends the kernel, with exit or quit. Here that did nothing, and grading went on.",
     TIMED_OUT: "This cell took too long, and was stopped.",
     NOT_RUN: "This cell was not run: the cells before it had used up the time for the whole notebook.",
     NOT_SEEN: "This cell did not run to its end.",
@@ -72,6 +72,7 @@ del _prepare
 class PatientExecute(Execute):
     """nbgrader's Execute, for strangers' code."""
 
+    skip_cells_with_tag = ""  # none: JupyterLab runs such cells
     memory_gb = Float(4.0, help="Memory that a kernel may take, in GB (Linux); 0 is no limit.").tag(config=True)
     seconds_for_all = Integer(1800, help="Seconds for a whole notebook; what is left then is not run.").tag(config=True)
     seconds_to_die = Float(3, help="Seconds by which a death may come too late for its own cell.").tag(config=True)

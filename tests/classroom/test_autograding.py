@@ -138,5 +138,11 @@ def test_an_answer_counts_wherever_it_stands_and_the_last_one_does():
     assert [cell.outputs[0].text for cell in cells[:3:2]] == [LATER, LATER] and not cells[4].outputs
 
 
+def test_a_tag_skips_no_cell():
+    cells = [new_code_cell(source, metadata={"tags": ["skip-execution"]}) for source in ("answer = 42", "answer")]
+    notebook, _ = PatientExecute().preprocess(new_notebook(cells=cells), {})
+    assert notebook.cells[1].outputs[0].data == {"text/plain": "42"}
+
+
 def test_a_test_that_passes_where_it_stands_has_passed():
     assert errors(run("answer = 42", RIGHT, "answer = 0")) == [""] * 3
