@@ -203,7 +203,7 @@ class PatientExecute(Execute):
                 break
             try:
                 super().preprocess_cell(copy.deepcopy(self.nb.cells[number]), resources, number)
-            except DeadKernelError:
+            except (DeadKernelError, CellTimeoutError):
                 return False
         return self._stays_alive()
 
@@ -286,11 +286,11 @@ def _mark_again(nb: NotebookNode, released: dict[str, dict]) -> None:
 
 
 def _keep_answers_in_tests(nb: NotebookNode, stubs: list[str]) -> None:
-    """Add a cell with what a test's cell defines of the answers, below it: the test itself is restored."""
-    for number, cell in reversed([*enumerate(nb.cells)]):
-        if _is_test(cell) and any(defines(cell.source, stub) for stub in stubs):
-            kept = dict(cell_type="code", metadata={}, source=cell.source, outputs=[], execution_count=None)
-            nb.cells.insert(number + 1, from_dict(kept))
+    """Add, at the end, what tests' cells define of the answers: the tests themselves are restored."""
+    for source in [cell.source for cell in nb.cells if _is_test(cell)]:
+        if any(defines(source, stub) for stub in stubs):
+            kept = dict(cell_type="code", metadata={}, source=source, outputs=[], execution_count=None)
+            nb.cells.append(from_dict(kept))
 
 
 def _stubs_before_answers(nb: NotebookNode, stubs: list[str]) -> None:
@@ -309,9 +309,8 @@ def answers_in(cell: NotebookNode, stub: str) -> bool:
 def defines(source: str, stub: str) -> bool:
     """Whether code defines a function or a class that a stub defines; it need not be valid Python."""
     names = "|".join(re.findall(r"^(?:def|class) +(\w+)", stub, re.MULTILINE))
-    return bool(names) and bool(
-        re.search(rf"^(async +)?(def|class) +({names})\b|^({names}) *=[^=]", source, re.MULTILINE)
-    )
+    pattern = rf"^(async +)?(def|class) +({names})\b|^({names}) *=[^=]"
+    return bool(names) and bool(re.search(pattern, source, re.MULTILINE))
 
 
 def _grade_id(cell: NotebookNode) -> str:
