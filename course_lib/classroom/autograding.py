@@ -24,7 +24,7 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import Execute, OverwriteCells
 from traitlets import Float, Integer
 
-from course_lib.classroom.grading import noted
+from course_lib.classroom.submission import answers_in, defines, grade_id, is_test, noted
 
 try:
     import resource
@@ -113,7 +113,7 @@ class PatientExecute(Execute):
         """Run the tests that failed again, now that everything else has run: an answer may stand below its test."""
         end = len(self.nb.cells)
         for index, cell in enumerate(self.nb.cells[:end]):
-            if not _is_test(cell) or not _failed(cell) or index in self.skipped or monotonic() > self.end:
+            if not is_test(cell) or not _failed(cell) or index in self.skipped or monotonic() > self.end:
                 continue
             again = copy.deepcopy(cell)
             self.nb.cells.append(again)
@@ -139,7 +139,7 @@ class PatientExecute(Execute):
 
     def _run(self, cell, resources, index):
         """Run a cell. Raises DeadKernelError, too, where the kernel hangs after the cell was stopped."""
-        graded, source, self.reply = _is_test(cell), cell.source, {}
+        graded, source, self.reply = is_test(cell), cell.source, {}
         name, mark = f"_{secrets.token_hex(16)}", secrets.token_hex(16)
         try:
             if graded:
@@ -210,7 +210,7 @@ class PatientExecute(Execute):
     def _again(self, count) -> list[int]:
         """Those of the first `count` cells that a new kernel runs again: a test leaves nothing behind."""
         cells = enumerate(self.nb.cells[:count])
-        return [i for i, cell in cells if cell.cell_type == "code" and not _is_test(cell) and i not in self.skipped]
+        return [i for i, cell in cells if cell.cell_type == "code" and not is_test(cell) and i not in self.skipped]
 
     @run_sync
     async def _stays_alive(self) -> bool:
@@ -259,7 +259,7 @@ class RestoreCells(OverwriteCells):
         source = self.gradebook.find_notebook(self.notebook_id, self.assignment_id)
         cells = {cell.name: cell for cell in source.source_cells}
         solutions = {cell.name for cell in source.solution_cells}
-        there = [_grade_id(cell) for cell in nb.cells]
+        there = [grade_id(cell) for cell in nb.cells]
         graded = {cell.name: cell for cell in source.grade_cells}
         before = None  # where the cell before, in the order of the assignment, stands now
         for name in cells:
@@ -278,7 +278,7 @@ def _mark_again(nb: NotebookNode, released: dict[str, dict]) -> None:
     """Give each id's last cell, a code cell if there is one, the metadata that were released, and no other cell any."""
     marked = {}
     for cell in sorted(nb.cells, key=lambda cell: cell.cell_type == "code"):
-        marked[_grade_id(cell)] = cell
+        marked[grade_id(cell)] = cell
         cell.metadata.pop("nbgrader", None)
     for name in marked.keys() & released:
         marked[name].metadata.nbgrader = NotebookNode(released[name])
@@ -287,7 +287,7 @@ def _mark_again(nb: NotebookNode, released: dict[str, dict]) -> None:
 
 def _keep_answers_in_tests(nb: NotebookNode, stubs: list[str]) -> None:
     """Add, at the end, what tests' cells define of the answers: the tests themselves are restored."""
-    for source in [cell.source for cell in nb.cells if _is_test(cell)]:
+    for source in [cell.source for cell in nb.cells if is_test(cell)]:
         if any(defines(source, stub) for stub in stubs):
             kept = dict(cell_type="code", metadata={}, source=source, outputs=[], execution_count=None)
             nb.cells.append(from_dict(kept))
@@ -299,27 +299,6 @@ def _stubs_before_answers(nb: NotebookNode, stubs: list[str]) -> None:
         if stub.source.strip() in map(str.strip, stubs):
             answers = (i for i, cell in enumerate(nb.cells[:number]) if answers_in(cell, stub.source))
             nb.cells.insert(next(answers, number), nb.cells.pop(number))
-
-
-def answers_in(cell: NotebookNode, stub: str) -> bool:
-    """Whether a cell defines what a stub is for, and is not the stub."""
-    return cell.cell_type == "code" and cell.source.strip() != stub.strip() and defines(cell.source, stub)
-
-
-def defines(source: str, stub: str) -> bool:
-    """Whether code defines a function or a class that a stub defines; it need not be valid Python."""
-    names = "|".join(re.findall(r"^(?:def|class) +(\w+)", stub, re.MULTILINE))
-    pattern = rf"^(async +)?(def|class) +({names})\b|^({names}) *=[^=]"
-    return bool(names) and bool(re.search(pattern, source, re.MULTILINE))
-
-
-def _grade_id(cell: NotebookNode) -> str:
-    name = noted(cell).get("grade_id", "")
-    return name if isinstance(name, str) else ""
-
-
-def _is_test(cell: NotebookNode) -> bool:
-    return bool(noted(cell).get("grade"))
 
 
 def _failed(cell: NotebookNode) -> bool:
@@ -341,16 +320,16 @@ def _costs_nothing(output: NotebookNode) -> bool:
 def guesses(handed_in: NotebookNode, released: NotebookNode, graded: NotebookNode) -> Iterator[str]:
     """A sentence for each answer and test of which it was guessed what is meant."""
     for task in (cell for cell in released.cells if noted(cell).get("solution")):
-        name = _grade_id(task)
+        name = grade_id(task)
         answers = [cell for cell in handed_in.cells if answers_in(cell, task.source)]
-        marked = sum(_grade_id(cell) == name for cell in answers)
+        marked = sum(grade_id(cell) == name for cell in answers)
         if marked > 1:
             yield f"{name} has {marked} cells that are marked as its answer: the last one counts"
         if answers and not marked:
             yield f"{name} has no marked cell with an answer: what the notebook defines last under this name was graded"
     for cell in graded.cells:
-        if _is_test(cell) and any(output.get("text") == LATER for output in cell.outputs):
-            yield f"{_grade_id(cell)} failed where it stands, and passed after everything else had run"
+        if is_test(cell) and any(output.get("text") == LATER for output in cell.outputs):
+            yield f"{grade_id(cell)} failed where it stands, and passed after everything else had run"
 
 
 # What a person should read: it need not be wrong, and what is wrong need not be here.

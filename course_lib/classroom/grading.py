@@ -12,6 +12,7 @@ from pathlib import Path
 
 from course_lib.classroom.exercise import BrokenCheck
 from course_lib.classroom.location import LESSONS, ROOT
+from course_lib.classroom.submission import grade_id, noted
 from course_lib.classroom.workspace import content_of, learners_version, lesson_names
 
 GRADEBOOK, COURSE = "grading/gradebook.db", "from-prompt-to-response"
@@ -113,7 +114,7 @@ def _parts_changed(lesson: str, path: Path, root: Path) -> bool:
 
     if not (root / GRADEBOOK).exists():
         return False
-    now = {noted(cell).get("grade_id") for cell in nbformat.reads(content_of(path).decode(), 4).cells} - {None}
+    now = {grade_id(cell) for cell in nbformat.reads(content_of(path).decode(), 4).cells} - {""}
     with Gradebook(gradebook_url(root), COURSE) as gradebook:
         try:
             before = gradebook.find_notebook(lesson, lesson)
@@ -147,7 +148,7 @@ def _needed_release(handed_in, released, now, lost: list[str], not_there: list[s
     if not lost:
         return []
     every = (handed_in, released, now)
-    made, *others = (notebook.metadata.get("course", {}).get("executed") for notebook in every)
+    made, *others = (noted(notebook, by="course").get("executed") for notebook in every)
     tasks = [_tasks(notebook) for notebook in every]
     reasons = list(not_there)
     if made and {made} != {*others}:
@@ -167,7 +168,7 @@ def _tasks(notebook) -> dict[str, str]:
         if about.get("solution"):
             exercise = about.get("checksum", "")
         if about.get("grade"):
-            found[about.get("grade_id")] = exercise
+            found[grade_id(cell)] = exercise
     return found
 
 
@@ -182,8 +183,7 @@ def _broken_checks(graded) -> Iterator[str]:
     """The parts whose check broke: whether they are right is for a person to say."""
     for cell in graded.cells:
         if any(output.get("ename") == BrokenCheck.__name__ for output in cell.get("outputs", ())):
-            part = noted(cell).get("grade_id")
-            yield f"a check of the course broke: whether {part} gets its points is for you to say"
+            yield f"a check of the course broke: whether {grade_id(cell)} gets its points is for you to say"
 
 
 def gradebook_url(root: Path) -> str:
@@ -208,12 +208,6 @@ def as_written(pattern: str) -> str:
     while there and not os.path.exists(there):
         there = os.path.dirname(there)
     return glob.escape(there) + pattern[len(there) :]
-
-
-def noted(cell) -> dict:
-    """What nbgrader has noted of a cell; nothing where that is no table."""
-    found = cell.metadata.get("nbgrader")
-    return found if isinstance(found, dict) else {}
 
 
 def _nbgrader(root: Path, *arguments: str) -> int:

@@ -59,7 +59,7 @@ def submissions(lesson):
     def arranged(arrange, answer=RIGHT):
         """Handed in after `arrange`: it gets the imports, the answer, its check and the tests, and gives the cells."""
         notebook = handed_in(answer)
-        notebook.cells = arrange(*notebook.cells)
+        notebook.cells = copy.deepcopy(arrange(*notebook.cells))
         for number, cell in enumerate(notebook.cells):
             cell.id = f"cell-{number}"
         return notebook
@@ -71,11 +71,13 @@ def submissions(lesson):
         old, note = copy.deepcopy(answer), new_markdown_cell("my notes", metadata=copy.deepcopy(answer.metadata))
         old.source = function(WRONG["last"]).source
         check.metadata.nbgrader = None
+        imports.metadata.nbgrader = {"grade": True, "grade_id": ["a"], "points": "many"}
         tests[0].metadata.nbgrader |= {"points": 99, "schema_version": 0, "locked": False}
         answer.metadata.nbgrader = {"grade_id": EXERCISE}
         return [imports, *copy.deepcopy(tests), old, answer, check, *tests, note, *copy.deepcopy(tests)]
 
     def unmarked(*cells):
+        """Without nbgrader's metadata: other editors lose them."""
         for cell in cells:
             cell.metadata.pop("nbgrader", None)
         return [*cells]
