@@ -13,27 +13,38 @@ The course's environment keeps nbgrader's menu (formgrader) from learners. To ha
 A submission is a program that runs with your rights: grade what strangers sent in a container (docs/teaching.md).
 """
 
+import glob
 import os
 from pathlib import Path
+from types import SimpleNamespace
+
+import nbgrader.apps.api
+import nbgrader.converters.base
+import nbgrader.utils
+
+from course_lib.classroom.grading import as_written, gradebook_url
 
 HERE = Path(__file__).resolve().parent
 
 c = get_config()
 c.CourseDirectory.course_id = "from-prompt-to-response"
 c.CourseDirectory.root = str(HERE)
-c.CourseDirectory.db_url = f"sqlite:///{HERE / 'grading' / 'gradebook.db'}"
+c.CourseDirectory.db_url = gradebook_url(HERE)
 for step in ("source", "release", "submitted", "autograded", "feedback"):
     setattr(c.CourseDirectory, f"{step}_directory", os.path.join("grading", step))
 
 # on a server: between `nbgrader release_assignment` and `nbgrader collect`, where learners hand in
 c.Exchange.root = os.environ.get("COURSE_EXCHANGE", "/srv/exchange")
 
+# nbgrader looks for files in folders whose names it has not escaped
+for module in (nbgrader.apps.api, nbgrader.converters.base, nbgrader.utils):
+    module.glob = SimpleNamespace(glob=lambda pattern: glob.glob(as_written(pattern)))
+
 c.Execute.timeout = 300  # seconds a cell, which a quiet machine needs for none
 # crashes, hangs, memory hogs and missing cells cost their own part alone
 ours, theirs = "course_lib.classroom.autograding", "nbgrader.preprocessors"
 c.Autograde.sanitize_preprocessors = [
     f"{theirs}.ClearOutput",
-    f"{theirs}.DeduplicateIds",
     f"{theirs}.OverwriteKernelspec",
     f"{ours}.RestoreCells",
     f"{theirs}.CheckCellMetadata",

@@ -1,6 +1,7 @@
 """A homework, or any lesson as one, through nbgrader: released, and graded. For an instructor: nbgrader_config.py."""
 
 import csv
+import glob
 import os
 import shutil
 import subprocess
@@ -11,9 +12,11 @@ from pathlib import Path
 
 from course_lib.classroom.exercise import BrokenCheck
 from course_lib.classroom.location import LESSONS, ROOT
+from course_lib.classroom.submission import grade_id, noted
 from course_lib.classroom.workspace import content_of, learners_version, lesson_names
 
 GRADEBOOK, COURSE = "grading/gradebook.db", "from-prompt-to-response"
+LONGEST = 504  # bytes of a path that SQLite opens: 512, less those of the journal beside it
 
 
 def release(lesson: str, lessons: Path = LESSONS, root: Path = ROOT) -> Path:
@@ -23,6 +26,7 @@ def release(lesson: str, lessons: Path = LESSONS, root: Path = ROOT) -> Path:
     Raises ValueError for an unknown lesson, RuntimeError where nbgrader fails (its own messages come first), or where
     the parts have changed since some were graded: the gradebook has their marks by part.
     """
+    gradebook_url(root)  # or a sentence, before anything is written
     by_name = {Path(name).stem: lessons / name for name in lesson_names(lessons)}
     if lesson not in by_name:
         raise ValueError(f"there is no lesson {lesson!r}: there are {', '.join(by_name)}")
@@ -79,9 +83,12 @@ def marks(lesson: str, root: Path = ROOT, lessons: Path = LESSONS) -> list[Marks
         raise ValueError(f"nothing was handed in: put it into grading/submitted/STUDENT/{lesson}/{lesson}.ipynb")
     for step in ("autograde", "generate_feedback"):  # each goes on with the next student where one fails
         _nbgrader(root, step, lesson, "--force")
+    for student in submitted:
+        if not (root / "grading/autograded" / student / lesson).is_dir():
+            shutil.rmtree(root / "grading/feedback" / student / lesson, ignore_errors=True)
     found = {}
     present = [learners_version(lessons / name) for name in lesson_names(lessons) if Path(name).stem == lesson]
-    with Gradebook(f"sqlite:///{root / GRADEBOOK}", COURSE) as gradebook:
+    with Gradebook(gradebook_url(root), COURSE) as gradebook:
         highest = gradebook.find_assignment(lesson).max_score
         for submission in gradebook.assignment_submissions(lesson):
             name, [notebook] = submission.student.id, submission.notebooks
@@ -107,8 +114,8 @@ def _parts_changed(lesson: str, path: Path, root: Path) -> bool:
 
     if not (root / GRADEBOOK).exists():
         return False
-    now = {_nbgrader_of(cell).get("grade_id") for cell in nbformat.reads(content_of(path).decode(), 4).cells} - {None}
-    with Gradebook(f"sqlite:///{root / GRADEBOOK}", COURSE) as gradebook:
+    now = {grade_id(cell) for cell in nbformat.reads(content_of(path).decode(), 4).cells} - {""}
+    with Gradebook(gradebook_url(root), COURSE) as gradebook:
         try:
             before = gradebook.find_notebook(lesson, lesson)
         except MissingEntry:
@@ -119,7 +126,7 @@ def _parts_changed(lesson: str, path: Path, root: Path) -> bool:
 def _to_read(root: Path, student: str, lesson: str, lost: list[str], present: list[bytes]) -> list[str]:
     import nbformat
 
-    from course_lib.classroom.autograding import worth_a_look
+    from course_lib.classroom.autograding import guesses, worth_a_look
 
     def read(step: str, folder: str) -> nbformat.NotebookNode:
         path = root / "grading" / step / folder / lesson / f"{lesson}.ipynb"
@@ -129,7 +136,7 @@ def _to_read(root: Path, student: str, lesson: str, lost: list[str], present: li
     now = nbformat.reads(present[0].decode(), 4) if present else nbformat.v4.new_notebook()
     graded = read("autograded", student)
     needed = _needed_release(handed_in, released, now, lost, list(_not_there(graded)))
-    return [*needed, *_broken_checks(graded), *worth_a_look(handed_in, released)]
+    return [*needed, *guesses(handed_in, released, graded), *_broken_checks(graded), *worth_a_look(handed_in, released)]
 
 
 def _needed_release(handed_in, released, now, lost: list[str], not_there: list[str]) -> list[str]:
@@ -141,7 +148,7 @@ def _needed_release(handed_in, released, now, lost: list[str], not_there: list[s
     if not lost:
         return []
     every = (handed_in, released, now)
-    made, *others = (notebook.metadata.get("course", {}).get("executed") for notebook in every)
+    made, *others = (noted(notebook, by="course").get("executed") for notebook in every)
     tasks = [_tasks(notebook) for notebook in every]
     reasons = list(not_there)
     if made and {made} != {*others}:
@@ -157,11 +164,11 @@ def _tasks(notebook) -> dict[str, str]:
     """Each graded part, and the checksum of the exercise before it, as it was handed out."""
     found, exercise = {}, ""
     for cell in notebook.cells:
-        about = _nbgrader_of(cell)
+        about = noted(cell)
         if about.get("solution"):
             exercise = about.get("checksum", "")
         if about.get("grade"):
-            found[about.get("grade_id")] = exercise
+            found[grade_id(cell)] = exercise
     return found
 
 
@@ -176,12 +183,31 @@ def _broken_checks(graded) -> Iterator[str]:
     """The parts whose check broke: whether they are right is for a person to say."""
     for cell in graded.cells:
         if any(output.get("ename") == BrokenCheck.__name__ for output in cell.get("outputs", ())):
-            part = _nbgrader_of(cell).get("grade_id")
-            yield f"a check of the course broke: whether {part} gets its points is for you to say"
+            yield f"a check of the course broke: whether {grade_id(cell)} gets its points is for you to say"
 
 
-def _nbgrader_of(cell) -> dict:
-    return cell.metadata.get("nbgrader", {})
+def gradebook_url(root: Path) -> str:
+    """The address of the gradebook, as nbgrader's database wants it: with ? and % in a folder's name.
+
+    Raises:
+        ValueError: the path is longer than SQLite opens.
+    """
+    from sqlalchemy import URL
+
+    if (length := len(os.fsencode(root / GRADEBOOK))) > LONGEST:
+        raise ValueError(
+            f"the path of the gradebook has {length} bytes, and SQLite opens {LONGEST}: "
+            f"move the course to a folder with a shorter path than {root}"
+        )
+    return URL.create("sqlite", database=str(root / GRADEBOOK)).render_as_string()
+
+
+def as_written(pattern: str) -> str:
+    """A pattern for `glob.glob` in which the part that exists as it is written stands for itself: Kurs [2025]/*."""
+    there = pattern
+    while there and not os.path.exists(there):
+        there = os.path.dirname(there)
+    return glob.escape(there) + pattern[len(there) :]
 
 
 def _nbgrader(root: Path, *arguments: str) -> int:
