@@ -167,7 +167,7 @@ def windows_alone(tokens, batch_size, context_length, draw):
     return cut(tokens, draw(len(tokens) - context_length, batch_size), context_length + 1)
 
 
-@sample_batch.wrong("a tuple of 2 is asked for")
+@sample_batch.right
 def a_list_of_both(tokens, batch_size, context_length, draw):
     return list(by_places(tokens, batch_size, context_length, draw))
 
