@@ -1,9 +1,13 @@
 """One description for every model of the family: GPT-2 and Llama differ only in these values."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args, get_origin
+from dataclasses import Field, dataclass, fields, replace
+from typing import Any, Literal, get_args, get_origin
 
-from course_lib.arguments import whole
+from course_lib.arguments import finite, one_of, refused, shown, truth, whole
+
+MOST_LAYERS = 10_000  # ten times as many as the deepest published (DeepNet, Wang et al. 2022)
+LARGEST_SIZE = 2**31 - 1
+LARGEST_MATRIX = 2**48  # numbers: half a petabyte, in 16 bits each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +24,12 @@ class Layer:
     def __post_init__(self):
         if self.window is not None:
             object.__setattr__(self, "window", whole("window", self.window, 1))  # frozen, but not yet made
-        if self.rope_theta is not None and not 0 < self.rope_theta < float("inf"):
-            raise ValueError(f"rope_theta must be above 0 and finite, the base of RoPE's speeds, got {self.rope_theta}")
+        if self.rope_theta is not None:
+            object.__setattr__(self, "rope_theta", _theta(self.rope_theta))
+
+
+def _theta(value: float) -> float:
+    return finite("rope_theta", value, above=0, expected="above 0 and finite, the base of RoPE's speeds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,21 +72,7 @@ class TransformerConfig:
 
     def __post_init__(self):
         for field in fields(self):
-            value = getattr(self, field.name)
-            if get_origin(field.type) is Literal and value not in get_args(field.type):
-                choices = ", ".join(map(repr, get_args(field.type)))
-                raise ValueError(f"{field.name} must be one of {choices}, got {value!r}")
-            if field.type is int:
-                try:
-                    object.__setattr__(self, field.name, whole(field.name, value, 1))  # frozen, but not yet made
-                except ValueError:
-                    raise ValueError(f"{field.name} must be a positive whole number, got {value!r}") from None
-        several = isinstance(self.pattern, tuple | list)
-        # a checkpoint keeps layers as plain dicts
-        pattern = tuple(Layer(**one) if isinstance(one, dict) else one for one in self.pattern) if several else ()
-        if not several or not all(isinstance(one, Layer) for one in pattern):
-            raise ValueError(f"pattern must hold a Layer for each that differs, got {self.pattern!r}")
-        object.__setattr__(self, "pattern", pattern)
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))  # frozen, but not yet made
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
                 f"n_heads must be a multiple of n_kv_heads, so that every key head serves as many query heads: "
@@ -87,6 +81,12 @@ class TransformerConfig:
         if self.n_active_experts > self.n_experts:
             raise ValueError(
                 f"n_active_experts must be at most n_experts: got {self.n_active_experts} of {self.n_experts}"
+            )
+        widest = max(self.vocab_size, self.context_length, self.d_ff, self.n_heads * self.d_head)
+        if widest * self.d_model > LARGEST_MATRIX:
+            raise ValueError(
+                "the sizes must be those of a model that some machine can hold, "
+                f"and one matrix would have {widest} × {self.d_model} numbers"
             )
         if self.positions == "rope" and self.d_head % 2:
             raise ValueError(f"d_head must be even for RoPE, which turns pairs, got {self.d_head}")
@@ -101,3 +101,48 @@ class TransformerConfig:
             for one in self.pattern or (Layer(),)
         ]
         return tuple(pattern[number % len(pattern)] for number in range(self.n_layers))
+
+
+def config_of(transformer: Any, name: str = "transformer") -> TransformerConfig:
+    """The configuration of a Transformer, which may be compiled.
+
+    Raises:
+        ValueError: what was handed in as `name` is something else.
+    """
+    config = getattr(transformer, "config", None)
+    if not isinstance(config, TransformerConfig):
+        raise refused(name, "a Transformer", transformer)
+    return config
+
+
+def _checked(field: Field, value: Any) -> Any:
+    """A field's value, as its type says."""
+    if get_origin(field.type) is Literal:
+        return one_of(field.name, value, get_args(field.type))
+    if field.name == "pattern":
+        if not isinstance(value, tuple | list):
+            raise _no_layers(value)
+        return tuple(map(_layer, value))
+    if field.name == "rope_theta":
+        return _theta(value)
+    if field.type is float:
+        return finite(field.name, value, above=0, expected="above 0 and finite")
+    if field.type is bool:
+        return truth(field.name, value)
+    most = MOST_LAYERS if field.name in ("n_layers", "n_experts") else LARGEST_SIZE
+    if (size := whole(field.name, value, 1, expected="a positive whole number")) > most:
+        raise refused(field.name, f"at most {most:,}", size)
+    return size
+
+
+def _layer(value: Any) -> Layer:
+    """A layer, which a checkpoint keeps as a plain dict."""
+    if isinstance(value, dict) and {field.name for field in fields(Layer)}.issuperset(value):
+        return Layer(**value)
+    if not isinstance(value, Layer):
+        raise _no_layers(value)
+    return value
+
+
+def _no_layers(value: Any) -> ValueError:
+    return ValueError(f"pattern must hold a Layer for each that differs, got {shown(value)}")

@@ -4,6 +4,8 @@ import os
 
 import torch
 
+from course_lib.arguments import instance
+
 
 def pick() -> torch.device:
     """The device to compute on: COURSE_DEVICE if set, else CUDA if there is a GPU, else the CPU.
@@ -19,6 +21,15 @@ def pick() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def named(on: torch.device | str | None) -> torch.device:
+    """The device that a person asks for; None is what `pick` gives.
+
+    Raises:
+        ValueError: torch does not know it, or this machine does not have it.
+    """
+    return pick() if on is None else usable(on, f"the device on={on!r}")
+
+
 def usable(wanted: torch.device | str, said: str | None = None, instead: str = "take cpu, cuda or mps") -> torch.device:
     """The device called `wanted`. `said` and `instead` are for the sentence: how it was asked for, and what to do.
 
@@ -26,9 +37,9 @@ def usable(wanted: torch.device | str, said: str | None = None, instead: str = "
         ValueError: torch does not know it, or this machine does not have it.
     """
     try:
-        device = torch.device(wanted)
+        device = torch.device(instance(said or "the device", wanted, (torch.device, str), "a device's name"))
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = str(error).splitlines()[0]
         raise ValueError(f"{said or repr(wanted)} cannot be used on this machine ({why}): {instead}") from error
     return device

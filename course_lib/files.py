@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,6 +36,18 @@ def locked(workspace: Path) -> Iterator[None]:
         lock.release()
 
 
+def read_bytes(path: Path) -> bytes:
+    """What is in a file.
+
+    Raises:
+        OSError: it cannot be read; or something else is there, such as a pipe, which would wait for ever.
+    """
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise OSError(errno.EINVAL, "it is not a file but a pipe or a device: move it away", str(path))
+    return path.read_bytes()
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write bytes, or text as UTF-8 with its line ends as they are; `replacing` says how, and what it raises."""
     with replacing(path) as beside:
@@ -45,12 +58,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def replacing(path: str | Path) -> Iterator[Path]:
     """A path beside `path` to write to. When the block ends well the new file takes the old one's place in one step.
 
-    A crash, a full disk or Ctrl-C leaves the old file as it was.
+    A crash, a full disk or Ctrl-C leaves the old file as it was. Where a link stands, the file that it leads to is
+    written.
 
     Raises:
         OSError: it cannot be written; `strerror` says why.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     os.close(handle)

@@ -40,7 +40,7 @@ def load(name: str | Path, on: torch.device | str | None = None) -> "LLM":
         FileNotFoundError: a file that the folder needs is missing.
         AssetError: the model could not be fetched.
     """
-    on = device.pick() if on is None else device.usable(on, f"the device on={on!r}")
+    on = device.named(on)
     try:
         path = Path(name).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()

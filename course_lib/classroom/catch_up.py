@@ -31,7 +31,8 @@ def catch_up(before: str, lessons: Path = LESSONS, workspace: Path | None = None
 
     Raises:
         ValueError: there is no such lesson.
-        WorkspaceError: a copy is not a notebook any more, or the lessons here are without their solutions.
+        WorkspaceError: a copy is not a notebook any more, the lessons here are without their solutions, or what is
+            done cannot be known.
     """
     keys = [key for key, lesson in course().items() if not lesson.homework]
     if before not in keys:
@@ -43,7 +44,13 @@ def catch_up(before: str, lessons: Path = LESSONS, workspace: Path | None = None
     workspace = workspace or copy_folder()
     report = []
     with locked(workspace):
-        filled, blank = records.done(workspace) | records.caught_up(workspace), released_cells(workspace)
+        try:
+            filled = records.done_or_filled(workspace)
+        except OSError as error:
+            raise WorkspaceError(
+                f"nothing was filled in, for {records.FILE} cannot say what you have done: {error.strerror.rstrip('.')}"
+            ) from error
+        blank = released_cells(workspace)
         copies = learners_copies(workspace)
         for name in every:
             if key_of(lessons / name) not in wanted:
@@ -61,14 +68,11 @@ def _fill(lesson: Path, copy: Path, filled: set[str], blank: set[str]) -> list[s
         for cell in nbformat.reads(content_of(lesson).decode(), 4).cells
         if cell.metadata.get("nbgrader", {}).get("solution")
     }
-    try:
-        notebook = nbformat.reads(content_of(copy).decode(), 4)
-    except (OSError, ValueError):
-        raise WorkspaceError(f"{copy} is not a notebook that can be read: move it away, and run this again") from None
+    notebook = _notebook(copy)
     cells, names = [], []
     for cell in notebook.cells:
         cells.append(cell)
-        name = cell.metadata.get("nbgrader", {}).get("grade_id")
+        name = _grade_id(cell)
         if name not in solved or name in filled:
             continue
         names.append(name)
@@ -81,6 +85,29 @@ def _fill(lesson: Path, copy: Path, filled: set[str], blank: set[str]) -> list[s
         notebook.cells = cells
         write_atomically(copy, nbformat.writes(notebook) + "\n")
     return names
+
+
+def _notebook(copy: Path) -> nbformat.NotebookNode:
+    """A learner's copy.
+
+    Raises:
+        WorkspaceError: it is no notebook, be it for the file that it is or for what is in it.
+    """
+    try:
+        notebook = nbformat.reads(content_of(copy).decode(), 4)
+        fits = all(isinstance(cell.source, str) and isinstance(cell.metadata, dict) for cell in notebook.cells)
+    except Exception:  # what is wrong inside shows in any of a dozen ways
+        fits = False
+    if not fits:
+        raise WorkspaceError(f"{copy} is not a notebook that can be read: move it away, and run this again")
+    return notebook
+
+
+def _grade_id(cell: nbformat.NotebookNode) -> str:
+    """The name by which nbgrader knows a cell; empty for none."""
+    about = cell.metadata.get("nbgrader")
+    name = about.get("grade_id") if isinstance(about, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _without_markers(source: str) -> str:

@@ -1,11 +1,13 @@
 """Which exercises are done: `progress()`, and the file `progress.json` in the learner's workspace."""
 
+import contextlib
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 from course_lib.classroom.location import workspace_folder
-from course_lib.files import locked, write_atomically
+from course_lib.files import locked, read_bytes, write_atomically
 from course_lib.lessons import course, exercises
 
 FILE = "progress.json"
@@ -36,6 +38,18 @@ def done(folder: Path | None) -> set[str]:
 def caught_up(folder: Path | None) -> set[str]:
     """The names of the exercises that `catch-up` filled in."""
     return _known(folder)[1]
+
+
+def done_or_filled(folder: Path) -> set[str]:
+    """The names of the exercises that passed or were filled in, for whoever would write over what is not.
+
+    Raises:
+        OSError: the file cannot be read, or was damaged and is set aside; `strerror` says so.
+    """
+    kept, sentences = _read(folder)
+    if sentences:
+        raise OSError(errno.EIO, " ".join(sentences), str(folder / FILE))
+    return done_here | {*kept.get("done", []), *kept.get("caught_up", [])}
 
 
 def note(name: str) -> list[str]:
@@ -81,23 +95,25 @@ def _read(folder: Path) -> tuple[dict[str, Any], list[str]]:
         OSError: it cannot be read, or not be set aside.
     """
     file = folder / FILE
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         return _parsed(file), []
-    except ValueError:
-        pass
     with locked(folder):
         try:
             return _parsed(file), []  # another process has set the damaged one aside meanwhile
-        except ValueError:
+        except (ValueError, RecursionError):
             aside = _free_name(file)
             file.replace(aside)
     return {}, [f"{FILE} was damaged: it is now {aside.name}. Run the checks again, and it is filled anew."]
 
 
 def _parsed(file: Path) -> dict[str, Any]:
-    if not file.exists():
+    try:
+        content = read_bytes(file)
+    except FileNotFoundError:
+        if file.is_symlink():
+            raise OSError(errno.ENOENT, "it is a link to a file that is not there", str(file)) from None
         return {}
-    kept = json.loads(file.read_bytes())  # from bytes, so that a byte-order mark is none of the text
+    kept = json.loads(content)  # from bytes, so that a byte-order mark is none of the text
     lists = [kept.get("done"), kept.get("caught_up", [])] if isinstance(kept, dict) else [None]
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
         raise ValueError("not lists of names")

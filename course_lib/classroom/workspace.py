@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from course_lib.classroom.location import LESSONS, copy_folder
-from course_lib.files import locked, replace
+from course_lib.files import locked, read_bytes, replace
 
 
 class WorkspaceError(RuntimeError):
@@ -181,7 +181,7 @@ def _bring(name: str, lessons: Path, workspace: Path, copies: dict[str, dict[str
             if file == name:
                 what = "written again: it was missing" if copy else "new"
             break
-        cells = _cells(path.read_bytes())
+        cells = _cells(content_of(path))
         if cells == record["cells"] and (not copy or copy["sha256"] == record["sha256"]):
             break
         if cells in written:
@@ -264,14 +264,14 @@ NO_NOTEBOOK = "not a notebook"
 
 def content_of(path: Path) -> bytes:
     """A file without what git on Windows, or an editor, may have added to it: a byte-order mark, other line ends."""
-    return path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+    return read_bytes(path).removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
 
 
 def _cells(notebook: bytes) -> str:
     """A digest of what a person writes: the cells' kinds and sources, less the empty cell that Shift-Enter adds."""
     try:
         cells = [(cell["cell_type"], _source(cell)) for cell in json.loads(notebook)["cells"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return NO_NOTEBOOK  # so never the same as ours: it counts as edited
     return _sha256(json.dumps([cell for cell in cells if cell[1].strip()]).encode())
 
@@ -298,10 +298,13 @@ def _read(manifest: Path) -> tuple[dict[str, dict[str, str]], list[Change]]:
     if not manifest.exists():
         return {}, []
     try:
-        copies = json.loads(manifest.read_bytes())
-        if all({"of", "version", "sha256", "cells"} <= set(copy) for copy in copies.values()):
+        copies = json.loads(content_of(manifest))
+        known = {"of", "version", "sha256", "cells"}
+        if all(
+            known <= set(copy) and all(isinstance(value, str) for value in copy.values()) for copy in copies.values()
+        ):
             return copies, []
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         pass
     aside = manifest.with_name("copies.damaged.json")
     with contextlib.suppress(FileNotFoundError):  # another process has done it already

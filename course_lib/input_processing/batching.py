@@ -11,7 +11,11 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from course_lib.arguments import Whole, whole
+from course_lib import arguments
+from course_lib.arguments import Whole, refused, several, whole
+
+IDS = (-(2**63), 2**63 - 1)  # what a tensor of whole numbers holds
+LONGEST = 2**24  # positions: no model has seen so long a row
 
 
 def pad(
@@ -24,12 +28,13 @@ def pad(
     Raises:
         ValueError: there are no sequences, or the side is neither.
     """
+    sequences = [arguments.ids("sequences", one) for one in several("sequences", sequences, "a list of lists of ids")]
     if not sequences:
         raise ValueError("sequences is empty: a batch needs at least one, which may itself be empty")
-    if side not in ("right", "left"):
-        raise ValueError(f'side must be "right" or "left", got {side!r}')
+    if not isinstance(side, str) or side not in ("right", "left"):
+        raise refused("side", '"right" or "left"', side)
     width = max(map(len, sequences))
-    ids = torch.full((len(sequences), width), whole("pad_id", pad_id))
+    ids = torch.full((len(sequences), width), whole("pad_id", pad_id, *IDS))
     real = torch.zeros(len(sequences), width, dtype=torch.bool)
     for row, sequence in enumerate(sequences):
         start = 0 if side == "right" else width - len(sequence)
@@ -48,11 +53,14 @@ def pack(
     Raises:
         ValueError: there are no documents, or `length` is below 1.
     """
+    documents = [arguments.ids("documents", one) for one in several("documents", documents, "a list of lists of ids")]
     if not documents:
         raise ValueError("documents is empty: there is nothing to pack")
-    end_id = whole("end_id", end_id)
+    end_id = whole("end_id", end_id, *IDS)
     if (length := whole("length", length)) < 1:
         raise ValueError(f"length must be at least 1, the positions of a row, got {length}")
+    if length > LONGEST:
+        raise ValueError(f"length must be at most {LONGEST:,}, the positions of a row, got {length}")
     chain = [id for document in documents for id in (*document, end_id)]
     rows = -(-len(chain) // length)
     ids = torch.full((rows * length,), end_id)
@@ -84,4 +92,4 @@ def keep_last(ids: Sequence[int], window: Whole) -> Sequence[int]:
     """
     if (window := whole("window", window)) < 1:
         raise ValueError(f"window must be at least 1 token, got {window}")
-    return ids[-window:]
+    return several("ids", ids)[-window:]

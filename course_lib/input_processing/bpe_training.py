@@ -17,8 +17,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from heapq import heapify, heappop, heappush, heapreplace
-from operator import index
 
+from course_lib.arguments import Whole, instance, several, shown, truth, whole
 from course_lib.input_processing.bpe import bytes_to_unicode
 from course_lib.input_processing.patterns import split_words
 
@@ -29,7 +29,7 @@ MOST_TOKENS = 0x110000  # as many characters as there are in Python
 
 def train_bpe(
     text: str | Iterable[str],
-    vocab_size: int,
+    vocab_size: Whole,
     pattern: str = "gpt2",
     special_tokens: Collection[str] = (),
     progress: bool = False,
@@ -56,6 +56,7 @@ def train_bpe(
     """
     from tqdm.auto import tqdm
 
+    special_tokens, progress = _checked(special_tokens), truth("progress", progress)
     n_merges = _n_merges(vocab_size, special_tokens)
     counted = count_words(text, pattern, special_tokens)
     words, counts = _as_token_strings(counted), list(counted.values())
@@ -111,14 +112,15 @@ def _most_frequent(heap: list[tuple[int, str]], pair_counts: dict[str, int]) -> 
 
 def count_words(text: str | Iterable[str], pattern: str = "gpt2", special_tokens: Collection[str] = ()) -> Counter[str]:
     """How often each word occurs in the text (or the documents), by first occurrence; special tokens are left out."""
-    if isinstance(text, bytes):
+    if isinstance(text, bytes | bytearray | memoryview):
         raise TypeError("text must be a str or several of them, got bytes: read the file as text, encoding='utf-8'")
-    split = split_words(pattern)
+    instance("text", text, Iterable, "a str or several of them")
+    split, special_tokens = split_words(pattern), _checked(special_tokens)
     special = "|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True)))
     counts: Counter[str] = Counter()
     for document in [text] if isinstance(text, str) else text:
         if not isinstance(document, str):
-            raise TypeError(f"text must be a str or several of them, got {type(document).__name__}: {document!r:.40}")
+            raise TypeError(f"text must be a str or several of them, got {type(document).__name__}: {shown(document)}")
         for part in re.split(special, document) if special else [document]:
             counts.update(split(part))
     return counts
@@ -136,15 +138,24 @@ def _as_token_strings(words: Iterable[str]) -> list[str]:
         ) from None
 
 
-def _n_merges(vocab_size: int, special_tokens: Collection[str]) -> int:
+def _checked(special_tokens: Collection[str]) -> list[str]:
     if isinstance(special_tokens, str):
-        raise TypeError(f"special_tokens must be a list of texts, got the text {special_tokens!r}: put it in brackets")
-    if "" in special_tokens or len(set(special_tokens)) < len(special_tokens):
-        raise ValueError(f"special_tokens must differ, and none may be empty, got {list(special_tokens)}")
+        raise TypeError(
+            f"special_tokens must be a list of texts, got the text {shown(special_tokens)}: put it in brackets"
+        )
+    tokens = several("special_tokens", special_tokens, "a list of texts", unordered=True)
+    tokens = [instance("each of special_tokens", token, str) for token in tokens]
+    if "" in tokens or len(set(tokens)) < len(tokens):
+        raise ValueError(f"special_tokens must differ, and none may be empty, got {shown(tokens)}")
+    return tokens
+
+
+def _n_merges(vocab_size: Whole, special_tokens: Collection[str]) -> int:
     try:
-        n_merges = index(vocab_size) - len(BYTES_BY_ID) - len(special_tokens)
-    except TypeError:
-        raise TypeError(f"vocab_size must be a whole number, got {vocab_size!r}") from None
+        vocab_size = whole("vocab_size", vocab_size)
+    except ValueError as error:
+        raise TypeError(str(error)) from None
+    n_merges = vocab_size - len(BYTES_BY_ID) - len(special_tokens)
     if n_merges < 0 or vocab_size > MOST_TOKENS:
         reason = f"256 byte tokens and {len(special_tokens)} special tokens are always in the vocabulary"
         raise ValueError(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from course_lib.arguments import Whole, whole
+from course_lib.arguments import Whole, ids, whole
 
 
 def embed(
@@ -51,7 +51,7 @@ def nearest(
     Raises:
         ValueError: k is not in 1 … the number of rows that are left.
     """
-    without = sorted(set(without))
+    without = sorted({*ids("without", without, len(table), unordered=True)})
     left = len(table) - len(without)
     if not 1 <= (k := whole("k", k)) <= left:
         raise ValueError(f"k must be from 1 to {left}, the number of rows to choose from, got {k}")

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import regex
 
+from course_lib import arguments
+
 _ENGLISH_ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
 _LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -46,6 +48,7 @@ _NEWER = (
 _ALWAYS_UNASSIGNED = "\ufdd0"  # a noncharacter: no edition will ever make it a letter
 _PHARYNGEAL = "\u0295"  # a small letter in edition 16, a letter without case since
 _SMALL_LETTER = "\u0250"
+_MEANS_MORE = re.compile(r"[][\\.^$*+?{}|()]")  # a regular expression without any of these stands for itself alone
 _changed = re.compile(f"[{_PHARYNGEAL}{_NEWER}]")
 _may_be_changed = re.compile(f"[{_PHARYNGEAL}-\U0010ffff]")  # one range: four times as fast to look for
 
@@ -54,8 +57,17 @@ def split_words(pattern: str, keep_gaps: bool = False) -> Callable[[str], list[s
     """The function that cuts a text into its words by `pattern` (a name in PATTERNS, or a regular expression).
 
     What the pattern does not match is left out, as tiktoken does, or with `keep_gaps` is a word of its own, as
-    `tokenizers` does; every pattern in PATTERNS matches everything. Raises ValueError for a broken pattern.
+    `tokenizers` does; every pattern in PATTERNS matches everything.
+
+    Raises:
+        ValueError: the pattern is broken, or a name that is not in PATTERNS.
     """
+    arguments.text("pattern", pattern)
+    if pattern not in PATTERNS and not keep_gaps and not _MEANS_MORE.search(pattern):
+        raise ValueError(
+            f"pattern is not one of {', '.join(PATTERNS)}, nor a regular expression that cuts a text into words: "
+            f"{arguments.shown(pattern)}"
+        )
     expression = PATTERNS.get(pattern, pattern)
     if keep_gaps and pattern not in PATTERNS:
         expression = f"{expression}|(?s:(?:(?!{expression}).)+)"
@@ -64,7 +76,7 @@ def split_words(pattern: str, keep_gaps: bool = False) -> Callable[[str], list[s
     except regex.error as error:
         raise ValueError(
             f"pattern is not one of {', '.join(PATTERNS)}, nor a regular expression that can be"
-            f" read ({error}): {pattern!r}"
+            f" read ({error}): {arguments.shown(pattern)}"
         ) from error
 
     def split(text: str) -> list[str]:

@@ -18,19 +18,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from course_lib.arguments import Number, Whole, finite, whole
 from course_lib.config import TransformerConfig
 
 # ---- what enters the first block ------------------------------------------------------------------
 
 
-def binary_code(positions: Int[Tensor, " position"], bits: int) -> Int[Tensor, "position bits"]:
+def binary_code(positions: Int[Tensor, " position"], bits: Whole) -> Int[Tensor, "position bits"]:
     """Each position in binary, the fastest column first: column i flips every 2^i positions.
 
     No model in use marks positions so; it is what `sinusoids` are the smooth version of.
 
     Raises:
-        ValueError: a position is negative, or needs more than `bits` bits.
+        ValueError: a position is negative, or needs more than `bits` bits, of which there are 63 at most.
     """
+    if (bits := whole("bits", bits, 1)) > 63:
+        raise ValueError(f"bits must be at most 63, as many as a position has, got {bits}")
     if len(positions) and not 0 <= positions.min() <= positions.max() < 2**bits:
         raise ValueError(
             f"positions must be from 0 to {2**bits - 1}, which is what {bits} bits can count, "
@@ -40,7 +43,7 @@ def binary_code(positions: Int[Tensor, " position"], bits: int) -> Int[Tensor, "
 
 
 def sinusoids(
-    positions: Int[Tensor, " position"], d_model: int, base: float = 10_000.0
+    positions: Int[Tensor, " position"], d_model: Whole, base: Number = 10_000.0
 ) -> Float[Tensor, "position d_model"]:
     """Waves in pairs: column 2i is sin(position / base^(2i/d_model)), column 2i + 1 the cosine of the same.
 
@@ -49,6 +52,7 @@ def sinusoids(
     Raises:
         ValueError: d_model is odd.
     """
+    d_model, base = whole("d_model", d_model, 1), finite("base", base, above=0, expected="above 0 and finite")
     if d_model % 2:
         raise ValueError(f"d_model must be even, a sine and a cosine for each wave, got {d_model}")
     angles = rotation_angles(positions, d_model, base)
@@ -98,11 +102,12 @@ def turn(
     return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2)
 
 
-def alibi_slopes(n_heads: int) -> Float[Tensor, " heads"]:
+def alibi_slopes(n_heads: Whole) -> Float[Tensor, " heads"]:
     """How much each head takes off a score per position of distance: 2^(−8/n), 2^(−16/n), …, 2^(−8) for n heads.
 
     Where n is not a power of two: the slopes of the next lower power of two, then every other one of the next higher.
     """
+    n_heads = whole("n_heads", n_heads, 1)
     power = 2 ** math.floor(math.log2(n_heads))
     exponents = [8 * (i + 1) / power for i in range(power)]
     exponents += [4 * (2 * i + 1) / power for i in range(n_heads - power)]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from course_lib.arguments import Whole, whole
-from course_lib.prediction.generation import final_length
+from course_lib.arguments import Number, Whole, finite, whole
+from course_lib.prediction.generation import checked_stop_ids, prompt_and_length
 from course_lib.prediction.kv_cache import KVCache
 from course_lib.prediction.logits import log_softmax
 from course_lib.transformer_block.transformer import Transformer
@@ -33,7 +33,7 @@ def beam_search(
     width: Whole,
     max_new_tokens: Whole,
     end_ids: Collection[int] = (),
-    length_penalty: float = 0.0,
+    length_penalty: Number = 0.0,
 ) -> list[Hypothesis]:
     """The best continuations that a beam of `width` finds, at most `width` of them, the best first.
 
@@ -53,11 +53,12 @@ def beam_search(
             are not numbers.
     """
     width = whole("width", width, 1)
-    if not 0 <= length_penalty < float("inf"):
-        raise ValueError(f"length_penalty must be 0 or more and finite (0 is no correction), got {length_penalty}")
-    device, end = transformer.device, final_length(transformer, prompt, max_new_tokens)
+    expected = "0 or more and finite (0 is no correction), at most 100"
+    length_penalty = finite("length_penalty", length_penalty, 0, 100, expected=expected)
+    prompt, end = prompt_and_length(transformer, prompt, max_new_tokens)
+    device, end_ids = transformer.device, checked_stop_ids(end_ids)
     cache = KVCache(transformer.config, end, device=device, dtype=transformer.dtype)
-    beam, new = [Hypothesis((), 0.0, 0.0)], [list(prompt)]
+    beam, new = [Hypothesis((), 0.0, 0.0)], [prompt]
     for length in range(1, end - len(prompt) + 1):
         hidden = transformer.hidden_states(torch.tensor(new, device=device), cache)
         steps = log_softmax(transformer.unembed(hidden[:, -1]).cpu().double())  # (open hypotheses, vocab)

@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from course_lib.arguments import SEEDS, Whole, whole
+from course_lib import arguments
+from course_lib.arguments import SEEDS, Whole, refused, several, truth, whole
+from course_lib.config import config_of
 from course_lib.input_processing.batching import pad
 from course_lib.prediction import sampling
 from course_lib.prediction.kv_cache import KVCache
@@ -73,7 +75,7 @@ def chooser(*, seed: Whole | None = None, **settings) -> Sampler:
     chosen, generator = sampling.Sampling(**settings), new_generator(seed)
 
     def pick(logits: Tensor) -> Tensor:
-        id = sampling.greedy(logits) if chosen.temperature == 0 else sampling.race(logits, generator)
+        id = sampling.first_largest(logits) if chosen.temperature == 0 else sampling.race(logits, generator)
         return sampling.or_none(id, logits)
 
     return Sampler(chosen.adjust, pick)
@@ -100,10 +102,11 @@ def generate_ids(
     ids, more slowly.
 
     Raises:
-        ValueError: the prompt is empty or leaves no room in the context.
+        ValueError: the prompt is empty, leaves no room in the context, or holds ids that the model does not know.
     """
-    device, ids = transformer.device, list(prompt)
-    length = final_length(transformer, prompt, max_new_tokens)
+    ids, length = prompt_and_length(transformer, prompt, max_new_tokens)
+    choose, stop_ids = checked_chooser(choose, transformer), checked_stop_ids(stop_ids)
+    device, use_cache = transformer.device, truth("use_cache", use_cache)
     cache = KVCache(transformer.config, length, device=device, dtype=transformer.dtype) if use_cache else None
     new = ids  # prefill: all at once
     while len(ids) < length:
@@ -118,13 +121,15 @@ def generate_ids(
         new = [chosen] if use_cache else ids  # decode: one at a time
 
 
-def final_length(transformer: Transformer, prompt: Sequence[int], max_new_tokens: Whole) -> int:
-    """How many ids the text has when nothing stops it: the prompt and what is new, as far as the context reaches.
+def prompt_and_length(transformer: Transformer, prompt: Sequence[int], max_new_tokens: Whole) -> tuple[list[int], int]:
+    """The prompt's ids, and how many the text has when nothing stops it: as far as the context reaches.
 
     Raises:
-        ValueError: the prompt is empty or leaves no room in the context, or max_new_tokens is no number of tokens.
+        ValueError: the prompt is empty, leaves no room in the context, or holds ids that the model does not know;
+            max_new_tokens is no number of tokens.
     """
-    context, max_new_tokens = transformer.config.context_length, whole("max_new_tokens", max_new_tokens, 0)
+    config, max_new_tokens = config_of(transformer), whole("max_new_tokens", max_new_tokens, 0)
+    context, prompt = config.context_length, arguments.ids("prompt", prompt, config.vocab_size)
     if not prompt:
         raise ValueError("the prompt is empty: the model needs at least one token to continue from")
     if len(prompt) >= context:
@@ -132,7 +137,27 @@ def final_length(transformer: Transformer, prompt: Sequence[int], max_new_tokens
             f"the prompt has {len(prompt)} tokens, and the model's context holds {context}, "
             "the answer included: shorten the prompt"
         )
-    return min(len(prompt) + max_new_tokens, context)
+    return prompt, min(len(prompt) + max_new_tokens, context)
+
+
+def checked_chooser(choose: Chooser, transformer: Transformer) -> Chooser:
+    """The chooser; what a function of your own gives is held against the vocabulary.
+
+    Raises:
+        ValueError: it is no function.
+    """
+    if not callable(choose):
+        raise refused("choose", "a function of the logits and the ids, such as chooser() makes", choose)
+    last = transformer.config.vocab_size - 1
+    own = not isinstance(choose, Sampler)
+    return (lambda logits, ids: whole("what choose gives", choose(logits, ids), 0, last)) if own else choose
+
+
+def checked_stop_ids(stop_ids: Collection[int]) -> set[int]:
+    """Raises:
+    ValueError: one is no id, so that nothing would ever stop there.
+    """
+    return set(arguments.ids("stop_ids", stop_ids, unordered=True))
 
 
 def generate_batch(
@@ -155,17 +180,23 @@ def generate_batch(
     Raises:
         ValueError: there are no prompts, or not as many choosers; a prompt is empty or leaves no room in the context.
     """
-    if not prompts:
+    prompts, choosers = several("prompts", prompts), several("choosers", choosers)
+    if len(prompts) == 0:
         raise ValueError("prompts is empty: give at least one prompt to continue")
     if len(prompts) != len(choosers):
         raise ValueError(f"a chooser for each prompt is needed, got {len(choosers)} for {len(prompts)} prompts")
-    device, texts = transformer.device, [list(prompt) for prompt in prompts]
-    lengths = [final_length(transformer, prompt, max_new_tokens) for prompt in prompts]
+    checked = [prompt_and_length(transformer, prompt, max_new_tokens) for prompt in prompts]
+    prompts, lengths = [prompt for prompt, _ in checked], [length for _, length in checked]
+    choosers, stop_ids = (
+        [checked_chooser(one, transformer) for one in choosers],
+        checked_stop_ids(stop_ids),
+    )
+    device, texts = transformer.device, list(map(list, prompts))
     new = pad(prompts, pad_id=0, side="left")[0].to(device)
     padding = [new.shape[1] - len(prompt) for prompt in prompts]  # of each row
     room = max(new.shape[1] + length - len(prompt) for length, prompt in zip(lengths, prompts, strict=True))
     cache = KVCache(transformer.config, room, len(prompts), device, transformer.dtype, padding)
-    rows = list(range(len(prompts))) if max_new_tokens > 0 else []  # those that are still going on
+    rows = list(range(len(prompts))) if lengths[0] > len(prompts[0]) else []  # those that are still going on
     while rows:
         with torch.no_grad():
             hidden = transformer.hidden_states(new, cache)

@@ -10,23 +10,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from course_lib.arguments import Whole, whole
+from course_lib.arguments import Number, Whole, finite, whole
 from course_lib.prediction.logits import softmax
 
 Logits = Float[Tensor, "*batch vocab"]
 Step = Callable[[Logits, Sequence[int]], Logits]  # from the logits and the ids so far
 NONE = -1  # the id of no token
+SMALLEST, LARGEST = 1e-40, 1e38  # that a logit can be scaled by: float32 makes 0 of much less, and infinity of more
 
 
-def temperature(logits: Logits, t: float) -> Logits:
+def temperature(logits: Logits, t: Number) -> Logits:
     """Divide by t: below 1 the favourites gain, above 1 the outsiders do.
 
     Raises:
         ValueError: t is not above 0 (greedy choice is its own function).
     """
-    if not 0 < t < float("inf"):
-        raise ValueError(f"temperature must be above 0 and finite (0 stands for the greedy choice), got {t}")
-    return logits / t
+    return logits / _temperature(t)
 
 
 def top_k(logits: Logits, k: Whole) -> Logits:
@@ -78,19 +77,41 @@ def repetition_penalty(logits: Logits, ids: Int[Tensor, "*batch position"], pena
     Raises:
         ValueError: penalty is not above 0.
     """
-    if not 0 < penalty < float("inf"):
-        raise ValueError(f"repetition_penalty must be above 0 and finite (1 changes nothing), got {penalty}")
+    penalty = _penalty(penalty)
     seen = logits.gather(-1, ids)
     return logits.scatter(-1, ids, torch.where(seen > 0, seen / penalty, seen * penalty))
 
 
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 < value <= 1:
-        raise ValueError(f"{name} must be in (0, 1], got {value}")
+def _temperature(value: Number, lowest: float = SMALLEST) -> float:
+    expected = f"above 0 and finite (0 stands for the greedy choice), from {SMALLEST} to {LARGEST}"
+    return finite("temperature", value, lowest, LARGEST, expected=expected)
+
+
+def _penalty(value: Number) -> float:
+    expected = f"above 0 and finite (1 changes nothing), from {SMALLEST} to {LARGEST}"
+    return finite("repetition_penalty", value, SMALLEST, LARGEST, expected=expected)
+
+
+def _check_fraction(name: str, value: Number) -> float:
+    return finite(name, value, above=0, high=1, expected="in (0, 1]")
 
 
 def greedy(logits: Logits) -> Int[Tensor, "*batch"]:
-    """The id with the largest score; of several equally large ones, the lowest id."""
+    """The id with the largest score; of several equally large ones, the lowest id.
+
+    Raises:
+        ValueError: the largest score is not a finite number.
+    """
+    largest = logits.max(dim=-1).values
+    if not largest.isfinite().all():
+        raise ValueError(
+            f"there is no largest logit: it is {float(largest[~largest.isfinite()][0])}, not a finite number"
+        )
+    return first_largest(logits)
+
+
+def first_largest(logits: Logits) -> Int[Tensor, "*batch"]:
+    """`greedy` where nothing is read of the logits. If the largest is not a finite number the id means nothing."""
     largest = logits == logits.max(dim=-1, keepdim=True).values
     ids = torch.arange(logits.shape[-1], device=logits.device)
     return torch.where(largest, ids, logits.shape[-1]).min(dim=-1).values
@@ -148,7 +169,16 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self):
-        self.adjust(torch.zeros(2), [0])  # a setting out of its range is refused now, not after a long prompt
+        # a setting out of its range is refused now, not after a long prompt
+        t = _temperature(self.temperature, lowest=0.0)
+        checked = dict(temperature=t and _temperature(t), repetition_penalty=_penalty(self.repetition_penalty))
+        if self.top_k is not None:
+            checked["top_k"] = whole("top_k", self.top_k, 1)
+        for name in ("top_p", "min_p"):
+            if (fraction := getattr(self, name)) is not None:
+                checked[name] = _check_fraction(name, fraction)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # frozen, but not yet made
 
     def steps(self) -> Iterator[tuple[str, Step]]:
         """The settings that are on, each with what it does, in the customary order. The greedy choice is none."""

@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from course_lib.arguments import Whole, whole
+from course_lib import arguments
+from course_lib.arguments import Whole, refused, several, whole
+from course_lib.config import config_of
 from course_lib.prediction import sampling
-from course_lib.prediction.generation import check_numbers, final_length, new_generator
+from course_lib.prediction.generation import check_numbers, checked_stop_ids, new_generator, prompt_and_length
 from course_lib.prediction.kv_cache import KVCache
 from course_lib.prediction.logits import softmax
 from course_lib.prediction.sampling import Sampling
@@ -89,13 +91,16 @@ def speculate(
         raise ValueError(
             f"n_guesses must be at least 1, the tokens that the draft proposes in a round, got {n_guesses}"
         )
-    ids, length = list(prompt), final_length(target, prompt, max_new_tokens)
+    n_vocab = config_of(target, "target").vocab_size
+    ids, length = prompt_and_length(target, prompt, max_new_tokens)
     probabilities, generator = _probabilities(Sampling(**settings)), new_generator(seed)
-    n_vocab = target.config.vocab_size
+    stop_ids = checked_stop_ids(stop_ids)
     if isinstance(draft, Transformer):
         if draft.config.vocab_size != n_vocab:
             raise ValueError(f"draft must have the target's vocabulary of {n_vocab}, got {draft.config.vocab_size}")
         propose = _DraftModel(draft, length, probabilities, generator)
+    elif not callable(draft):
+        raise refused("draft", "a Transformer, or a function that guesses", draft)
     else:
         propose = _certain(draft, n_vocab)
     reader = _Reader(target, length)
@@ -164,7 +169,7 @@ def _certain(guess: Guess, n_vocab: int) -> Callable[[Sequence[int], int], tuple
     """A function that guesses leaves nothing to chance: its draft distribution has all of it on the guess."""
 
     def propose(ids: Sequence[int], n: int) -> tuple[list[int], list[Probabilities]]:
-        guesses = list(guess(ids, n))[:n] if n else []
+        guesses = arguments.ids("what draft gives", guess(ids, n), n_vocab)[:n] if n else []
         return guesses, list(F.one_hot(torch.tensor(guesses, dtype=torch.long), n_vocab).double())
 
     return propose
@@ -189,7 +194,7 @@ def prompt_lookup(ids: Sequence[int], n: int, longest: int = 3) -> list[int]:
     The latest place where the last `longest` tokens stand once more, else one with fewer of them; up to n tokens from
     there. Nothing, where the last token is new. Good for texts that repeat or quote, and free.
     """
-    ids = list(ids)
+    ids, n, longest = list(several("ids", ids)), whole("n", n, 0), whole("longest", longest, 1)
     for size in range(min(longest, len(ids) - 1), 0, -1):
         for start in range(len(ids) - size - 1, -1, -1):
             if ids[start : start + size] == ids[-size:]:

@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
-from course_lib.arguments import Whole, whole
+from course_lib.arguments import Whole, instance, path_of, refused, whole
 from course_lib.files import replacing
+
+MOST_IN_A_STEP = 2**26  # tokens: the largest models were trained with a quarter of that (Llama 3, section 3.4.1)
 
 
 def random_batch(
@@ -30,8 +32,8 @@ def random_batch(
     """
     context_length = whole("context_length", context_length)
     check_tokens(tokens, context_length)
-    if (batch_size := whole("batch_size", batch_size)) < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    batch_size = check_batch(batch_size, context_length)
+    instance("generator", generator, torch.Generator)
     return windows(tokens, random_starts(tokens, batch_size, context_length, generator), context_length)
 
 
@@ -80,16 +82,41 @@ def check_tokens(tokens: Tensor, context_length: Whole) -> None:
     """
     if context_length < 1:
         raise ValueError(f"context_length must be at least 1, got {context_length}")
-    if tokens.ndim != 1 or tokens.is_floating_point():
-        raise ValueError(
-            f"tokens must be one row of whole numbers, got shape {tuple(tokens.shape)} of {tokens.dtype}: "
-            "put all texts into one row, one after the other"
-        )
+    check_row(tokens)
     if len(tokens) <= context_length:
         raise ValueError(
             f"tokens must be more than context_length={context_length}, for a window and the token after it, "
             f"got {len(tokens)}: take a longer text or a shorter context_length"
         )
+
+
+def check_row(tokens: Tensor) -> None:
+    """Raises:
+    ValueError: `tokens` is not a tensor with one row of whole numbers.
+    """
+    if not isinstance(tokens, Tensor) or tokens.layout != torch.strided or tokens.is_meta:
+        raise refused("tokens", "one row of whole numbers, as a tensor", tokens)
+    if tokens.ndim != 1 or tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise ValueError(
+            f"tokens must be one row of whole numbers, got shape {tuple(tokens.shape)} of {tokens.dtype}: "
+            "put all texts into one row, one after the other"
+        )
+
+
+def check_batch(batch_size: Whole, context_length: int) -> int:
+    """The batch size.
+
+    Raises:
+        ValueError: it is less than 1, or a step would read more than any training run does.
+    """
+    if (batch_size := whole("batch_size", batch_size)) < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if batch_size * context_length > MOST_IN_A_STEP:
+        raise ValueError(
+            f"batch_size × context_length must be at most {MOST_IN_A_STEP:,} tokens a step, "
+            f"got {batch_size} × {context_length}"
+        )
+    return batch_size
 
 
 # ---- in a file ------------------------------------------------------------------------------------
@@ -103,20 +130,22 @@ def save_tokens(path: str | Path, tokens: Sequence[int] | Tensor, vocab_size: Wh
     Raises:
         ValueError: `tokens` is not one row of whole numbers, or one is not from 0 to vocab_size − 1.
     """
-    tokens = torch.as_tensor(tokens)
-    if tokens.ndim != 1 or tokens.is_floating_point() or len(tokens) == 0:
-        raise ValueError(
-            f"tokens must be one row of whole numbers, got shape {tuple(tokens.shape)} of {tokens.dtype}: "
-            "put all texts into one row, one after the other"
-        )
-    vocab_size = whole("vocab_size", vocab_size)
+    if not isinstance(tokens, Tensor):
+        try:
+            tokens = torch.as_tensor(tokens)
+        except Exception:  # what is wrong inside shows in any of a dozen ways
+            raise refused("tokens", "one row of whole numbers", tokens) from None
+    check_row(tokens)
+    if len(tokens) == 0:
+        raise ValueError("tokens must be one row of whole numbers, at least one, and is empty")
+    file_path, vocab_size = path_of("path", path), whole("vocab_size", vocab_size, 1, 2**32)
     low, high = lowest_and_highest(tokens)
     if low < 0 or high >= vocab_size:
         raise ValueError(
             f"tokens must be from 0 to vocab_size − 1, {vocab_size - 1}, got {low if low < 0 else high}: "
             "encode the text with the vocabulary whose size you give"
         )
-    with replacing(path) as beside, open(beside, "wb") as file:
+    with replacing(file_path) as beside, open(beside, "wb") as file:
         np.save(file, tokens.cpu().numpy().astype(_kind(vocab_size)))
 
 
@@ -129,7 +158,7 @@ def open_tokens(path: str | Path) -> Integer[Tensor, " token"]:
         FileNotFoundError: there is no such file.
         ValueError: the file is cut short, or is not a row of tokens.
     """
-    path = Path(path)
+    path = path_of("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of tokens at {path}: save_tokens writes one")
     try:

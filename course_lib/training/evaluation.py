@@ -9,7 +9,8 @@ from jaxtyping import Integer
 from torch import Tensor
 
 from course_lib.arguments import Whole, whole
-from course_lib.training.batches import check_tokens, lowest_and_highest, windows
+from course_lib.config import config_of
+from course_lib.training.batches import check_batch, check_tokens, lowest_and_highest, windows
 from course_lib.transformer_block.transformer import Transformer
 
 
@@ -35,8 +36,7 @@ def loss(
     """
     context_length = whole("context_length", context_length)
     check_model(transformer, tokens, context_length)
-    if (batch_size := whole("batch_size", batch_size)) < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    batch_size = check_batch(batch_size, context_length)
     if not 0 <= (past := whole("past", past)) < context_length:
         raise ValueError(f"past must be from 0 to context_length − 1, {context_length - 1}, got {past}")
     device, step = transformer.device, context_length - past
@@ -64,8 +64,9 @@ def check_model(transformer: Transformer, tokens: Tensor, context_length: Whole)
     """Raises:
     ValueError: `tokens` has no window of `context_length`, or the model cannot read what is in it.
     """
+    config = config_of(transformer)
     check_tokens(tokens, context_length)
-    longest, known = transformer.config.context_length, transformer.config.vocab_size
+    longest, known = config.context_length, config.vocab_size
     if context_length > longest:
         raise ValueError(f"context_length must be at most the model's, {longest}, got {context_length}")
     low, high = lowest_and_highest(tokens)

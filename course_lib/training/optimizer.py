@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from course_lib.arguments import Whole, whole
+
 BETAS = (0.9, 0.99)
 EPSILON = 1e-8
 WEIGHT_DECAY = 0.01
@@ -98,11 +100,16 @@ def clip_gradients(gradients: Sequence[Tensor], longest: float) -> tuple[list[Te
     return [gradient * factor for gradient in gradients], length
 
 
-def schedule(step: int, steps: int, warm_up: int | None = None) -> float:
+def schedule(step: Whole, steps: Whole, warm_up: Whole | None = None) -> float:
     """The part of the learning rate used in `step`: up in a straight line, then down along a half cosine to 0.
 
     Steps count from 0. It rises over `warm_up` steps, by default a twentieth of all.
+
+    Raises:
+        ValueError: step is not from 0 to steps, or warm_up is less than 1.
     """
+    steps = whole("steps", steps, 1)
+    step, warm_up = whole("step", step, 0, steps), None if warm_up is None else whole("warm_up", warm_up, 1)
     warm_up = max(1, round(WARM_UP * steps)) if warm_up is None else warm_up
     if step < warm_up:
         return (step + 1) / warm_up

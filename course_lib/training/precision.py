@@ -6,9 +6,11 @@ matrix product. bfloat16 keeps float32's range and 8 of its 24 significant bits,
 
 import os
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
+
+from course_lib.arguments import refused
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -31,10 +33,10 @@ def choose_precision(
     `capabilities`: of a GPU, whether it computes in bfloat16; of a CPU, what `torch.cpu.get_capabilities()` says.
     """
     name = "precision"
-    if precision == "auto" and environment.get("COURSE_PRECISION"):
+    if isinstance(precision, str) and precision == "auto" and environment.get("COURSE_PRECISION"):
         name, precision = "COURSE_PRECISION", environment["COURSE_PRECISION"]
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"{name} must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
+    if not isinstance(precision, str) or precision not in get_args(Precision):
+        raise refused(name, "'auto', 'float32' or 'bfloat16'", precision)
     if precision != "auto":
         return precision
     if device == "cuda":

@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from course_lib import device
-from course_lib.arguments import SEEDS, Whole, whole
-from course_lib.config import TransformerConfig
+from course_lib.arguments import SEEDS, Number, Whole, finite, whole
+from course_lib.config import TransformerConfig, config_of
 from course_lib.input_processing.batching import pad
 from course_lib.text_worlds import hill_world
+from course_lib.training.batches import check_batch
 from course_lib.training.evaluation import evaluating
 from course_lib.training.trainer import Trainer
 from course_lib.transformer_block.transformer import Transformer
@@ -54,13 +55,17 @@ def hill_world_trainer(steps: Whole = WITHIN_5_PERCENT, *, seed: Whole = 0, **se
     transformer = spread_out(Transformer(HILL_WORLD), seed, SPREAD_OF_TOKENS).to(device.pick())
     recipe = dict(steps=steps, batch_size=BATCH_SIZE, context_length=CONTEXT_LENGTH, learning_rate=LEARNING_RATE)
     recipe |= dict(begin_with=END_ID) | settings
-    words = hill_world.text(steps * recipe["batch_size"] * recipe["context_length"] + 1000, seed=seed + 1)
+    context_length = whole("context_length", recipe["context_length"], 1)
+    read = steps * check_batch(recipe["batch_size"], context_length) * context_length
+    words = hill_world.text(read + 1000, seed=seed + 1)
     return Trainer(transformer, torch.tensor(hill_world.encode(words)), seed=seed, **recipe)
 
 
 @torch.no_grad()
-def spread_out(transformer: Transformer, seed: Whole = 0, of_tokens: float = SPREAD) -> Transformer:
+def spread_out(transformer: Transformer, seed: Whole = 0, of_tokens: Number = SPREAD) -> Transformer:
     """Draw the matrices of a narrow model anew, in place, larger than `Transformer` does; and the token vectors."""
+    config_of(transformer)
+    of_tokens = finite("of_tokens", of_tokens, 0, expected="0 or more, a standard deviation")
     generator = torch.Generator().manual_seed(whole("seed", seed, *SEEDS))
     for parameter in transformer.parameters():
         if parameter.ndim == 2:
@@ -75,6 +80,7 @@ def loss_and_floor(transformer: Transformer, n_stories: Whole = 1000, seed: Whol
 
     The model reads each story by itself, after an `<end>`. (loss − floor) / floor is what it has not learned.
     """
+    config_of(transformer)
     source, n_stories = hill_world.stories(seed), whole("n_stories", n_stories, 1)
     stories = [next(source).split() for _ in range(n_stories)]
     nats = 0.0

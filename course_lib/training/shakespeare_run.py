@@ -18,6 +18,7 @@ import torch
 import typer
 from torch import Tensor
 
+from course_lib.arguments import path_of, whole
 from course_lib.config import TransformerConfig
 from course_lib.files import replacing
 from course_lib.prediction.generation import chooser, generate_ids
@@ -56,8 +57,16 @@ class Curve:
 
 
 def stored_curve(path: str | Path = STORED) -> Curve:
-    """The curve of a run that was made for the course, or of your own."""
-    return Curve(**json.loads(Path(path).read_text("utf-8")))
+    """The curve of a run that was made for the course, or of your own.
+
+    Raises:
+        ValueError: the file holds none.
+    """
+    path = path_of("path", path)
+    try:
+        return Curve(**json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError(f"{path} holds no curve of a run: make one with `--curve`") from None
 
 
 def texts() -> tuple[list[str], Tensor, Tensor, Tensor]:
@@ -92,6 +101,7 @@ def main(
 
 def train(steps: int, device: torch.device) -> Curve | None:
     """The curve of a whole run; None for one that was interrupted."""
+    steps = whole("steps", steps, 1)
     characters, training, held_out, tuning = texts()
     config = TransformerConfig(vocab_size=len(characters), context_length=CONTEXT, **SHAPE)
     transformer = spread_out(Transformer(config)).to(device)

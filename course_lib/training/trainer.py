@@ -24,10 +24,10 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from course_lib import device
-from course_lib.arguments import SEEDS, Whole, whole
+from course_lib.arguments import SEEDS, Number, Whole, finite, path_of, refused, truth, whole
 from course_lib.config import TransformerConfig
-from course_lib.training.batches import places_of, random_starts, windows
-from course_lib.training.checkpoint import read_checkpoint, write_checkpoint
+from course_lib.training.batches import check_batch, check_row, places_of, random_starts, windows
+from course_lib.training.checkpoint import all_finite, damaged, plain_names, read_checkpoint, write_checkpoint
 from course_lib.training.evaluation import check_model, loss
 from course_lib.training.optimizer import BETAS, WEIGHT_DECAY, schedule
 from course_lib.training.precision import Precision, pick_precision
@@ -67,7 +67,7 @@ class Trainer:
         steps: Whole,
         batch_size: Whole,
         context_length: Whole,
-        learning_rate: float = 3e-3,
+        learning_rate: Number = 3e-3,
         seed: Whole = 0,
         begin_with: Whole | None = None,
         validation: Integer[Tensor, " held_out"] | None = None,
@@ -90,8 +90,7 @@ class Trainer:
         steps, batch_size, accumulate, *_ = counts.values()
         context_length, seed = whole("context_length", context_length), whole("seed", seed, *SEEDS)
         begin_with = None if begin_with is None else whole("begin_with", begin_with)
-        if not 0 < learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be above 0, such as 3e-3, got {learning_rate}")
+        learning_rate = finite("learning_rate", learning_rate, above=0, expected="above 0, such as 3e-3")
         if batch_size % (accumulate * processes):
             raise ValueError(
                 f"batch_size must be a multiple of accumulate × processes, {accumulate} × {processes}, so that all "
@@ -99,10 +98,12 @@ class Trainer:
             )
         for row in (tokens,) if validation is None else (tokens, validation):
             check_model(transformer, row, context_length)
+        check_batch(batch_size, context_length)
+        progress = truth("progress", progress)
 
         self.transformer, self.tokens, self.validation, self.progress = transformer, tokens, validation, progress
         self.device = transformer.device
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.checkpoint = None if checkpoint is None else path_of("checkpoint", checkpoint)
         self.settings = counts | dict(
             context_length=context_length, learning_rate=learning_rate, seed=seed, begin_with=begin_with,
             precision=pick_precision(precision, self.device.type),
@@ -130,11 +131,15 @@ class Trainer:
         one ends it at once.)
 
         Raises:
-            ValueError: until is not from 0 to the last step.
+            ValueError: until is not from 0 to the last step; or a loss or a gradient is no finite number. The model is
+                then that of the step before, and no file is written.
+            OSError: the checkpoint cannot be written.
         """
         until = self.steps if until is None else whole("until", until)
         if not 0 <= until <= self.steps:
             raise ValueError(f"until must be from 0 to the last step, {self.steps}, got {until}")
+        if watch is not None and not callable(watch):
+            raise refused("watch", "a function of the Trainer", watch)
         self.until = until
         quiet = not self.progress or self.rank > 0
         begun, was_training = self.step, self.transformer.training
@@ -168,12 +173,23 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings["learning_rate"] * schedule(self.step, self.steps)
             error = self._gradients()
-            torch.nn.utils.clip_grad_norm_(self.transformer.parameters(), LONGEST_GRADIENT)
+            length = torch.nn.utils.clip_grad_norm_(self.transformer.parameters(), LONGEST_GRADIENT)
+            found, length = torch.stack((error, length.to(error))).tolist()  # the wait for a GPU
+            if not (math.isfinite(found) and math.isfinite(length)):
+                raise self._broke_down(f"the loss is {found:g}, and the gradient's length {length:g}")
             self.optimizer.step()
-            self.losses.append(error.item())
+            self.losses.append(found)
         except BaseException:
             self.generator.set_state(drawn_before)  # a step that was not finished has drawn nothing
             raise
+
+    def _broke_down(self, what: str) -> ValueError:
+        kept = self.checkpoint is not None and self.checkpoint.exists()
+        file = f"; {self.checkpoint} is as it was" if kept else ""
+        return ValueError(
+            f"training broke down after step {self.step}: {what}. A smaller learning_rate than "
+            f"{self.settings['learning_rate']:g} helps{file}"
+        )
 
     def _gradients(self) -> Tensor:
         """Fill every parameter's gradient with that of the mean loss over the whole batch, and give that loss."""
@@ -218,18 +234,20 @@ class Trainer:
         """Write all that the run needs to go on to `path`, by default `checkpoint`, in one atomic step.
 
         Raises:
-            ValueError: neither path is given.
+            ValueError: neither path is given, or the weights are not finite numbers.
             OSError: the file cannot be written, or the disk is full; an older one there is untouched.
         """
-        path = path or self.checkpoint
+        path = self.checkpoint if path is None else path_of("path", path)
         if path is None:
             raise ValueError("path must say where to save, since the Trainer was made without a checkpoint")
+        if not self._is_sound():
+            raise self._broke_down("from its weights no next step can be taken, since their numbers are not finite")
         if self.rank == 0:
             write_checkpoint(
                 path,
                 dict(
                     config=dataclasses.asdict(self.transformer.config),
-                    weights=self.transformer.state_dict(),
+                    weights=plain_names(self.transformer.state_dict()),
                     optimizer=self.optimizer.state_dict(),
                     generator=self.generator.get_state(),
                     losses=self.losses,
@@ -238,6 +256,15 @@ class Trainer:
                     tokens=_fingerprint(self.tokens),
                 ),
             )
+
+    def _is_sound(self) -> bool:
+        """Whether the weights are finite numbers from which a next step could be taken, tried on one window."""
+        plain = getattr(self.transformer, "_orig_mod", self.transformer)  # compiled, it would be compiled anew
+        inputs, targets = windows(self.tokens, torch.tensor([0]), self.settings["context_length"])
+        error = F.cross_entropy(plain(inputs.to(self.device)).flatten(0, 1), targets.to(self.device).flatten())
+        gradients = torch.autograd.grad(error, list(plain.parameters()), allow_unused=True)
+        length = torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+        return all_finite(plain) and math.isfinite(error.item()) and math.isfinite(length.item())
 
     @classmethod
     def resume(
@@ -258,21 +285,41 @@ class Trainer:
             FileNotFoundError: there is no file.
             ValueError: the file is damaged or no checkpoint, or `tokens` are others than the run's.
         """
-        content = read_checkpoint(path)
+        check_row(tokens)
+        content, path, where = read_checkpoint(path), path_of("path", path), device.named(on)
         if content["tokens"] != _fingerprint(tokens):
             raise ValueError(
                 f"tokens are not those that the run in {path} was trained on ({content['tokens'][0]} of them): "
                 "hand in the same row, in the same order"
             )
-        transformer = Transformer(TransformerConfig(**content["config"])).to(device.pick() if on is None else on)
-        transformer.load_state_dict(content["weights"])
-        trainer = cls(
-            transformer, tokens, validation=validation, checkpoint=path, progress=progress, **content["settings"]
-        )
-        trainer.optimizer.load_state_dict(content["optimizer"])
-        trainer.generator.set_state(content["generator"])
-        trainer.losses, trainer.validation_losses = content["losses"], content["validation_losses"]
+        progress = truth("progress", progress)
+        try:
+            transformer = Transformer(TransformerConfig(**content["config"])).to(where)
+            transformer.load_state_dict(content["weights"])
+            trainer = cls(transformer, tokens, checkpoint=path, progress=progress, **content["settings"])
+            if missing := trainer.settings.keys() - content["settings"].keys():
+                raise ValueError(f"its settings lack {', '.join(missing)}")
+            trainer._take_over(content["optimizer"]["state"])
+            trainer.generator.set_state(content["generator"])
+        except Exception as error:  # each part is of the right kind, and they do not belong together
+            raise damaged(path, error) from error
+        if validation is not None:
+            check_model(transformer, validation, trainer.settings["context_length"])
+        trainer.validation, trainer.losses = validation, content["losses"]
+        trainer.validation_losses = content["validation_losses"]
         return trainer
+
+    def _take_over(self, state: dict[int, dict[str, Tensor]]) -> None:
+        """The optimizer's averages, from a file; PyTorch's fused step would read past the end of those that are short.
+
+        Raises:
+            ValueError: one has not its weight's shape.
+        """
+        shapes = [parameter.shape for parameter in self.transformer.parameters()]
+        for number, averages in state.items():
+            if {averages["exp_avg"].shape, averages["exp_avg_sq"].shape} != {shapes[number]}:
+                raise ValueError("the averages of its optimizer do not fit its weights")
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | dict(state=state))
 
 
 def _fingerprint(tokens: Integer[Tensor, " token"]) -> list[int]:

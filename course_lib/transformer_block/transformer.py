@@ -75,10 +75,15 @@ class Transformer(nn.Module):
         Attention weights are kept in `tables`, an empty list, if there is one.
 
         Raises:
-            ValueError: there are no tokens, or they reach past the context.
+            ValueError: there are no tokens, or they reach past the context; a position is negative, or all of the mask
+                is False.
         """
         if n_new == 0:
             raise ValueError("ids is empty: the model needs at least one token")
+        if positions is not None and positions.numel() and (first := int(positions.min())) < 0:
+            raise ValueError(f"positions must be 0 or more, counted from the first token, got {first}")
+        if mask is not None and not mask.any():
+            raise ValueError("mask must let some query look at some key, and all of it is False")
         if positions is None:
             positions = torch.arange(n_new) if cache is None else cache.positions(n_new)
         if mask is None and cache is not None:

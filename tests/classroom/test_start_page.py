@@ -266,6 +266,56 @@ def test_what_was_filled_in_passes_but_does_not_count_as_ones_own(workspace, cap
     assert "↷ greedy_choice" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "3", "null", '{"cells": 3}', '{"cells": [3]}', "[" * 100_000])
+def test_catch_up_refuses_what_is_json_and_no_notebook(workspace, content):
+    (workspace / lesson("00")).write_text(content)
+    with pytest.raises(WorkspaceError, match="is not a notebook that can be read: move it away"):
+        catch_up("01")
+    assert (workspace / lesson("00")).read_text() == content
+
+
+@pytest.mark.parametrize("about", [None, 3, {"grade_id": ["x"]}, {"grade_id": None}])
+def test_catch_up_passes_over_a_cell_that_nbgrader_would_not_know(workspace, about):
+    path = workspace / lesson("00")
+    notebook = nbformat.read(path, 4)
+    notebook.cells.append(nbformat.v4.new_code_cell("mine", metadata={"nbgrader": about}))
+    path.write_text(json.dumps(notebook))
+    assert catch_up("01") == [(lesson("00"), of_lesson("00"))]
+    assert nbformat.read(path, 4).cells[-1].source == "mine"
+
+
+def test_a_pipe_in_the_place_of_a_copy_is_said_and_not_waited_for(workspace):
+    (workspace / lesson("00")).unlink()
+    os.mkfifo(workspace / lesson("00"))
+    copy_lessons()  # nothing is new
+    (workspace / ".course/copies.json").unlink()
+    with pytest.raises(WorkspaceError, match="it is not a file but a pipe"):
+        copy_lessons()
+    with pytest.raises(WorkspaceError, match="is not a notebook that can be read"):
+        catch_up("01")
+
+
+@pytest.mark.parametrize("instead", ["loop", "gone", "pipe", "folder", "damaged"])
+def test_where_what_is_done_cannot_be_read_catch_up_fills_nothing_in(workspace, instead):
+    file, before = workspace / "progress.json", (workspace / lesson("00")).read_bytes()
+    file.unlink(missing_ok=True)
+    {
+        "loop": lambda: file.symlink_to(file),
+        "gone": lambda: file.symlink_to(workspace / "not" / "there.json"),
+        "pipe": lambda: os.mkfifo(file),
+        "folder": file.mkdir,
+        "damaged": lambda: file.write_text("[" * 100_000),
+    }[instead]()
+    with pytest.raises(WorkspaceError, match=r"nothing was filled in, for progress\.json cannot say"):
+        catch_up("01")
+    assert (workspace / lesson("00")).read_bytes() == before
+    if instead != "damaged":
+        kind = file.lstat()
+        said = records.note("greedy_choice")
+        assert said and said[0].startswith("That it is done could not be noted in progress.json: ")
+        assert file.lstat() == kind
+
+
 def test_catch_up_refuses_in_a_sentence(workspace):
     with pytest.raises(ValueError, match="there is no lesson '7': give a number from 00 to 14"):
         catch_up("7")

@@ -277,6 +277,104 @@ def test_a_write_that_fails_leaves_the_last_checkpoint(saved, tokens, monkeypatc
     assert run.step == 4  # and the model has what it learned
 
 
+@pytest.mark.parametrize("every", [1, 100])
+@pytest.mark.parametrize("rate", [1e9, 1e38])
+def test_training_that_breaks_down_stops_and_the_good_file_stays(fresh, tokens, tmp_path, rate, every):
+    """A rate of 1e9 gives NaN after a step or two, one of 1e38 weights that are infinite."""
+    path = tmp_path / "run.pt"
+    Trainer(fresh(), tokens, steps=9, checkpoint=path, **SMALL).run(3)
+    good = path.read_bytes()
+    run = Trainer.resume(path, tokens, on="cpu", progress=False)
+    run.settings |= dict(learning_rate=rate, checkpoint_every=every)
+    with pytest.raises(ValueError, match=r"training broke down after step \d: .*run\.pt is as it was"):
+        run.run()
+    assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize("part", ["whole", "blocks"])
+def test_what_a_compiled_model_saves_can_be_resumed(fresh, tokens, tmp_path, part, bad_input):
+    path, model = tmp_path / "run.pt", fresh()
+    if part == "whole":
+        model = torch.compile(model, backend="eager")
+    else:
+        model.blocks[1] = torch.compile(model.blocks[1], backend="eager")
+    run = Trainer(model, tokens, steps=4, checkpoint=path, **SMALL)
+    run.run(2)
+    again = Trainer.resume(path, tokens, on="cpu", progress=False)
+    assert again.run() == run.run()
+
+
+def test_a_compiled_model_that_was_saved_by_its_own_names_is_resumed(saved, tokens):
+    content = torch.load(saved)
+    content["weights"] = {f"_orig_mod.{name}": weight for name, weight in content["weights"].items()}
+    torch.save(content, saved)
+    assert Trainer.resume(saved, tokens, on="cpu", progress=False).step == 2
+
+
+def test_a_checkpoint_with_one_flipped_bit_is_refused_or_the_same(saved, tokens):
+    whole, random = saved.read_bytes(), torch.Generator().manual_seed(torch.initial_seed())
+    expected = Trainer.resume(saved, tokens, on="cpu", progress=False)
+    refused = 0
+    for _ in range(40):
+        flipped = bytearray(whole)
+        flipped[int(torch.randint(len(whole), (), generator=random))] ^= 1 << int(
+            torch.randint(8, (), generator=random)
+        )
+        saved.write_bytes(flipped)
+        try:
+            found = Trainer.resume(saved, tokens, on="cpu", progress=False)
+        except ValueError as error:
+            assert "is damaged, or no checkpoint at all" in str(error) or "no checkpoint that a Trainer" in str(error)
+            refused += 1
+        else:  # the bit was in what fills the file up
+            assert same(found.transformer, expected.transformer) and found.losses == expected.losses
+    assert refused >= 20
+
+
+def nan_weight(content):
+    content["weights"]["final_norm.weight"][0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["losses"].append(3.0),
+        lambda content: content["losses"].pop(),
+        lambda content: content.update(losses="abc"),
+        lambda content: content.update(losses=[3.0, float("nan")]),
+        lambda content: content["settings"].update(steps=1),
+        lambda content: content["settings"].update(steps="4"),
+        lambda content: content["settings"].update(colour="red"),
+        lambda content: content["settings"].pop("seed"),
+        lambda content: content.update(settings=None),
+        lambda content: content["validation_losses"].append((1,)),
+        lambda content: content["validation_losses"].append((1, float("nan"))),
+        lambda content: content["config"].update(d_model=25),
+        lambda content: content["config"].update(n_layers=10**12),
+        lambda content: content["config"].update(depth=3),
+        lambda content: content["weights"].pop("final_norm.weight"),
+        lambda content: content["weights"].update({"final_norm.weight": torch.ones(3)}),
+        lambda content: content.update(weights=[1, 2]),
+        nan_weight,
+        lambda content: content["optimizer"]["state"][0]["exp_avg"].fill_(float("inf")),
+        lambda content: content["optimizer"]["state"][0].update(exp_avg=torch.zeros(2)),
+        lambda content: content["optimizer"]["state"].clear(),
+        lambda content: content.update(optimizer={}),
+        lambda content: content.update(generator=torch.zeros(3)),
+        lambda content: content.pop("generator"),
+        lambda content: content.update(tokens=3),
+        lambda content: content.pop("tokens"),
+    ],
+)
+def test_handmade_parts_of_a_checkpoint_are_one_sentence(saved, tokens, change):
+    content = torch.load(saved)
+    change(content)
+    torch.save(content, saved)
+    with pytest.raises(ValueError, match=r"run\.pt") as caught:
+        Trainer.resume(saved, tokens, on="cpu", progress=False).run()
+    assert "\n" not in str(caught.value)
+
+
 def test_ctrl_c_while_writing_leaves_the_last_file(tmp_path):
     path = tmp_path / "some"
     path.write_text("old")
