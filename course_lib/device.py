@@ -4,8 +4,6 @@ import os
 
 import torch
 
-from course_lib.arguments import instance
-
 
 def pick() -> torch.device:
     """The device to compute on: COURSE_DEVICE if set, else CUDA if there is a GPU, else the CPU.
@@ -37,9 +35,9 @@ def usable(wanted: torch.device | str, said: str | None = None, instead: str = "
         ValueError: torch does not know it, or this machine does not have it.
     """
     try:
-        device = torch.device(instance(said or "the device", wanted, (torch.device, str), "a device's name"))
+        device = torch.device(wanted)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         why = str(error).splitlines()[0]
         raise ValueError(f"{said or repr(wanted)} cannot be used on this machine ({why}): {instead}") from error
     return device
