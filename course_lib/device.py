@@ -40,7 +40,7 @@ def named(on: torch.device | str | None) -> torch.device:
         return pick()
     try:
         device = torch.device(instance("on", on, (torch.device, str), "a device, such as 'cpu' or 'cuda'"))
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"on={on!r} cannot be used on this machine ({str(error).splitlines()[0]})") from error
     return device

@@ -252,12 +252,12 @@ def same(one: Any, other: Any) -> bool:
     if inspect.isfunction(one):
         return one is other
     if isinstance(one, Tensor) and isinstance(other, Tensor):
-        one, other = one.detach().cpu(), other.detach().cpu()
-        if one.shape != other.shape:
+        one, other = one.detach(), other.detach()
+        if not (_has_plain_numbers(one) and _has_plain_numbers(other)) or one.shape != other.shape:
             return False
         if one.is_floating_point() or other.is_floating_point():
-            return torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
-        return bool((one == other).all())
+            return torch.allclose(one.cpu().double(), other.cpu().double(), rtol=1e-4, atol=1e-5, equal_nan=True)
+        return bool((one.cpu() == other.cpu()).all())
     one, other = _plain(one), _plain(other)
     numbers = (int, float, bool)
     if type(one) in numbers and type(other) in numbers:
@@ -280,7 +280,7 @@ def _plain(value: Any) -> Any:
     """A number out of a tensor without dimensions, or out of NumPy; a counter as a dict; else the value itself."""
     if type(value) in (Counter, defaultdict):
         return dict(value)
-    if type(value) in (Tensor, torch.nn.Parameter) and value.ndim == 0:
+    if type(value) in (Tensor, torch.nn.Parameter) and value.ndim == 0 and _has_plain_numbers(value):
         return value.item()
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         return value.item()
@@ -365,6 +365,13 @@ def _numeric(value: Any) -> bool:
 
 def describe(value: Any) -> str:
     """A value in a few words: small tensors as lists of rounded numbers, large ones by shape, functions by name."""
+    try:
+        return _described(value)
+    except Exception:  # a list that holds itself, or an object that cannot say what it is
+        return f"<an object of type {type(value).__name__}>"
+
+
+def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         few = value.numel() <= 24 and _has_plain_numbers(value)
         return str(_rounded(value.tolist())) if few else f"<{_name(value)[2:]}>"
