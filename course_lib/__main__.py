@@ -152,6 +152,14 @@ def _next_line() -> str:
         return ""
 
 
+def _sentence(error: Exception) -> str:
+    """What the error says; of one that the system raised, which file and why, and not its number."""
+    if isinstance(error, OSError) and error.strerror:
+        where = error.filename2 or error.filename
+        return f"{where}: {error.strerror}" if where else error.strerror
+    return str(error)
+
+
 COMMANDS = (doctor, fetch, workspace, catch_up, homework, marks, slides, trace, chat)
 
 
@@ -173,7 +181,7 @@ def main() -> None:
         from rich.console import Console
 
         console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        console.print(str(error), style="bold red")
+        console.print(_sentence(error), style="bold red")
         sys.exit(1)
 
 

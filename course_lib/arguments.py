@@ -26,13 +26,15 @@ def whole(name: str, value: Whole, low: int | None = None, high: int | None = No
     """The whole number that was handed in as `name`, as an int. `expected` may say in other words what it must be.
 
     Raises:
-        ValueError: it is not a whole number, or not from `low` to `high`.
+        ValueError: it is not a whole number, not from `low` to `high`, or of more than 64 bits.
     """
     try:
         number = value if type(value) is int else None if _holds_truth(value) else index(value)
         fits = number is not None and (low is None or number >= low) and (high is None or number <= high)
     except Exception:  # an object's own __index__, or a tensor's that has no numbers
         number, fits = None, False
+    if number is not None and number.bit_length() > 64:  # no tensor and no generator takes it, nor can it be printed
+        raise refused(name, expected or "a whole number of at most 64 bits", number)
     if not fits:
         limits = "" if low is None else f" of at least {low}" if high is None else f" from {low} to {high}"
         raise refused(name, expected or f"a whole number{limits}", value if number is None else number)
@@ -106,8 +108,9 @@ def several(name: str, values: Any, expected: str = "a list", unordered: bool = 
         ValueError: it is something else, such as one text.
     """
     kinds = Collection if unordered else Sequence
-    fits = isinstance(values, kinds) or getattr(values, "ndim", 0) > 0
-    if not fits or isinstance(values, str | bytes | bytearray | memoryview | dict):
+    has_none = getattr(values, "is_meta", False) or getattr(values, "is_sparse", False)  # of a tensor's numbers
+    fits = values.ndim > 0 if hasattr(values, "ndim") else isinstance(values, kinds)
+    if not fits or has_none or isinstance(values, str | bytes | bytearray | memoryview | dict):
         raise refused(name, expected, values)
     return values
 
@@ -136,9 +139,14 @@ def path_of(name: str, value: Any) -> Path:
     ValueError: it cannot be the name of a file.
     """
     value = instance(name, value, (str, os.PathLike), "the path of a file")
-    if not str(value) or "\0" in str(value):
+    try:
+        path = Path(value).expanduser()
+        fits = str(value) != "" and all(len(part) < 256 for part in map(os.fsencode, path.parts))
+    except Exception:  # a lone surrogate, somebody's home folder, an object's own __fspath__
+        fits = False
+    if not fits or "\0" in str(path):
         raise refused(name, "the path of a file", value)
-    return Path(value).expanduser()
+    return path
 
 
 def refused(name: str, expected: str, value: Any) -> ValueError:
@@ -151,7 +159,9 @@ def shown(value: Any) -> str:
     try:
         return " ".join(_SHORT.repr(value).split())
     except Exception:  # a whole number of more digits than Python writes down
-        return f"something of the type {type(value).__name__}"
+        return (
+            f"one of {value.bit_length()} bits" if type(value) is int else f"something of type {type(value).__name__}"
+        )
 
 
 def _holds_truth(value: Any) -> bool:

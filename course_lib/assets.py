@@ -24,6 +24,7 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from course_lib.arguments import shown
 from course_lib.files import replace
 from course_lib.manifest import DATA, MANIFEST, Archive, Asset, AssetError, load_manifest
 
@@ -35,6 +36,8 @@ def path(name: str, *, manifest: Path = MANIFEST) -> Path:
 
     Raises AssetError, in one sentence, for an unknown name or a file that cannot be fetched.
     """
+    if not isinstance(name, str):
+        raise AssetError(f"the name of an asset must be a text, got {shown(name)}")
     wanted = _select(load_manifest(manifest), [name])
     if wanted[0].name != name:
         raise AssetError(f"{name!r} is a group of {len(wanted)} files: use assets.paths({name!r})")
@@ -43,11 +46,13 @@ def path(name: str, *, manifest: Path = MANIFEST) -> Path:
 
 def paths(group: str, *, manifest: Path = MANIFEST) -> list[Path]:
     """The local files of all assets named "<group>/…", verified, in the manifest's order."""
+    if not isinstance(group, str):
+        raise AssetError(f"the name of a group must be a text, got {shown(group)}")
     return fetch([group], manifest=manifest)
 
 
-def fetch(names: Iterable[str] | None = None, *, manifest: Path = MANIFEST) -> list[Path]:
-    """Fetch assets and groups by name, or everything. What is there and whole is left alone.
+def fetch(names: str | Iterable[str] | None = None, *, manifest: Path = MANIFEST) -> list[Path]:
+    """Fetch assets and groups by name (one, or several), or everything. What is there and whole is left alone.
 
     Returns the files asked for. Raises AssetError like `path`; what came before it stays fetched.
     """
@@ -73,10 +78,14 @@ def data_folder() -> Path:
 # ---- what is asked for, and what is there --------------------------------------------------------
 
 
-def _select(archives: list[Archive], names: Iterable[str] | None) -> list[Asset]:
+def _select(archives: list[Archive], names: str | Iterable[str] | None) -> list[Asset]:
     every = {asset.name: asset for archive in archives for asset in archive.assets}
     if names is None:
         return list(every.values())
+    one = isinstance(names, str) or not isinstance(names, Iterable) or getattr(names, "ndim", 1) == 0
+    names = [names] if one else list(names)
+    if not all(isinstance(name, str) for name in names):
+        raise AssetError(f"the names of assets must be texts, got {shown(names)}")
     wanted: dict[str, Asset] = {}
     for name in names:
         found = [asset for asset in every.values() if name in (asset.name, _group(asset.name))]
@@ -98,11 +107,15 @@ def _state(asset: Asset) -> str:
     file = data_folder() / asset.file
     try:
         stat = file.stat()
+        if stat.st_size != asset.bytes:
+            return "damaged"
+        same = _sha256(file, stat.st_size, stat.st_mtime_ns) == asset.sha256
     except (FileNotFoundError, NotADirectoryError):
         return "missing"
-    if stat.st_size != asset.bytes:
-        return "damaged"
-    same = _sha256(file, stat.st_size, stat.st_mtime_ns) == asset.sha256
+    except OSError as error:
+        raise AssetError(
+            f"{file} cannot be read ({error.strerror}): allow that, or set COURSE_DATA to another folder"
+        ) from error
     return "present" if same else "damaged"
 
 

@@ -36,7 +36,7 @@ def usable(wanted: torch.device | str, said: str | None = None, instead: str = "
     """
     try:
         device = torch.device(wanted)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         why = str(error).splitlines()[0]
         raise ValueError(f"{said or repr(wanted)} cannot be used on this machine ({why}): {instead}") from error

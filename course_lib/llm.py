@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from course_lib import assets, device
-from course_lib.arguments import whole
+from course_lib.arguments import instance, several, whole
 from course_lib.input_processing.tokenizer import Tokenizer
 from course_lib.interpretation.trace import Trace, likeliest, prompt_ids, trace
 from course_lib.prediction.chat_template import Message, Template, chat_ids, render_chat
@@ -181,11 +181,12 @@ class LLM:
         """
         if isinstance(prompts, str):
             raise ValueError("prompts must be a list of prompts, got one string: use generate(prompt)")
-        if not prompts:
+        prompts = several("prompts", prompts, "a list of prompts")
+        if len(prompts) == 0:
             raise ValueError("prompts is empty: give at least one prompt to continue")
         stops = _limits(max_new_tokens, stop)
-        several = isinstance(seed, Iterable) and not isinstance(seed, str) and getattr(seed, "ndim", 1) > 0
-        seeds = list(seed) if several else [seed] * len(prompts)
+        one_each = isinstance(seed, Iterable) and not isinstance(seed, str) and getattr(seed, "ndim", 1) > 0
+        seeds = list(several("seed", seed)) if one_each else [seed] * len(prompts)
         if len(seeds) != len(prompts):
             raise ValueError(
                 f"seed must be one number, or one for each of the {len(prompts)} prompts, got {len(seeds)}"
@@ -302,7 +303,10 @@ def _conversation(messages: str | Sequence[Message]) -> Sequence[Message]:
 def _limits(max_new_tokens: int, stop: str | Sequence[str] | None) -> list[str]:
     """The stop strings as a list; what cannot be asked for is refused."""
     whole("max_new_tokens", max_new_tokens, 0)
-    stops = [stop] if isinstance(stop, str) else list(stop or ())
+    several_stops = (
+        () if stop is None else [stop] if isinstance(stop, str) else several("stop", stop, "a text or several")
+    )
+    stops = [instance("each of stop", one, str) for one in several_stops]
     if "" in stops:
         raise ValueError("stop holds an empty string, which every text contains: leave it out")
     return stops

@@ -19,6 +19,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
 from course_lib import assets, registry
 from course_lib.assets import AssetError
@@ -278,6 +279,49 @@ def test_an_unknown_name_gets_a_suggestion(course):
         course.path("")
     with pytest.raises(AssetError, match=r"group of 2 files: use assets.paths\('plays'\)"):
         course.path("plays")
+
+
+@pytest.mark.parametrize("names", [3, None, ["model", 3], [["model"]], torch.tensor(1), b"model"])
+def test_what_is_no_name_is_said(course, names):
+    for ask in (course.path, course.fetch, lambda names: assets.paths(names, manifest=course.manifest)):
+        if not (names is None and ask == course.fetch):
+            with pytest.raises(AssetError, match=r"must be (a text|texts)"):
+                ask(names)
+
+
+def test_one_name_is_as_good_as_a_list(course):
+    assert course.fetch("model") == course.fetch(["model"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[[archive]]", "[[archive"),
+        ("[[archive]]", "[[other]]"),
+        ("[[archive.file]]", "[[archive.files]]"),
+        ("sha256 =", "sha257 ="),
+        ("bytes = ", "bytes = -"),
+        ("bytes = ", "bytes = 0."),
+        ('name = "model"', "name = 3"),
+        ('file = "', 'file = "/'),
+        ('file = "', 'file = "../'),
+        ("[[archive]]", "\udcff"),
+    ],
+)
+def test_a_damaged_manifest_is_one_sentence(course, old, new):
+    text = course.manifest.read_text()
+    assert old in text
+    course.manifest.write_bytes(text.replace(old, new, 1).encode("utf-8", "surrogateescape"))
+    with pytest.raises(AssetError) as excinfo:
+        course.fetch()
+    assert "is damaged (" in sentence(excinfo) and "restore that file from git" in sentence(excinfo)
+
+
+def test_a_folder_in_the_manifests_place_is_said(course):
+    course.manifest.unlink()
+    course.manifest.mkdir()
+    with pytest.raises(AssetError, match="cannot be read"):
+        course.fetch()
 
 
 def test_no_network(course, monkeypatch):

@@ -22,9 +22,10 @@ def same(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
     if inspect.isfunction(one):
         return one is other
     if isinstance(one, Tensor) and isinstance(other, Tensor):
-        one, other = one.detach().cpu(), other.detach().cpu()
-        if one.shape != other.shape:
+        one, other = one.detach(), other.detach()
+        if not (_has_plain_numbers(one) and _has_plain_numbers(other)) or one.shape != other.shape:
             return False
+        one, other = one.cpu(), other.cpu()
         if one.is_floating_point() or other.is_floating_point():
             return torch.allclose(one.double(), other.double(), rtol=1e-4, atol=tolerance, equal_nan=True)
         return bool((one == other).all())
@@ -50,7 +51,7 @@ def _plain(value: Any) -> Any:
     """A number out of a tensor without dimensions, or out of NumPy; a dict of any kind as a plain one; else itself."""
     if type(value) in (Counter, defaultdict, OrderedDict):
         return dict(value)
-    if type(value) in (Tensor, torch.nn.Parameter) and value.ndim == 0:
+    if type(value) in (Tensor, torch.nn.Parameter) and value.ndim == 0 and _has_plain_numbers(value):
         return value.item()
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         return value.item()
@@ -166,6 +167,13 @@ def _numeric(value: Any) -> bool:
 
 def describe(value: Any) -> str:
     """A value in a few words: small tensors as lists of rounded numbers, large ones by shape, functions by name."""
+    try:
+        return _described(value)
+    except Exception:  # a list that holds itself, or an object that cannot say what it is
+        return f"<an object of type {type(value).__name__}>"
+
+
+def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         few = value.numel() <= 24 and _has_plain_numbers(value)
         return str(_rounded(value.tolist())) if few else f"<{_name(value)[2:]}>"

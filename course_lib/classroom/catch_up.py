@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell
 
+from course_lib.arguments import shown
 from course_lib.classroom import records
 from course_lib.classroom.checking import CAUGHT_UP
 from course_lib.classroom.location import LESSONS, copy_folder
@@ -35,8 +36,8 @@ def catch_up(before: str, lessons: Path = LESSONS, workspace: Path | None = None
             done cannot be known.
     """
     keys = [key for key, lesson in course().items() if not lesson.homework]
-    if before not in keys:
-        raise ValueError(f"there is no lesson {before!r}: give a number from {keys[0]} to {keys[-1]}")
+    if not isinstance(before, str) or before not in keys:
+        raise ValueError(f"there is no lesson {shown(before)}: give a number from {keys[0]} to {keys[-1]}")
     wanted = keys[: keys.index(before)]
     every = lesson_names(lessons)
     if not any("### BEGIN SOLUTION" in (lessons / name).read_text("utf-8") for name in every):

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 
+from course_lib.arguments import shown
 from course_lib.classroom import my_llm, records
 from course_lib.classroom.exercise import BrokenCheck, Exercise, NotDone
 from course_lib.classroom.guard import MANY_CHARACTERS
@@ -104,8 +105,8 @@ def grade(function: Callable | str, part: str | None = None) -> None:
         exercise, function = _find(function)
     except Refused as refused:
         raise AssertionError(str(refused)) from None
-    if part is not None and part not in exercise.checks:
-        raise ValueError(f"{exercise.name} has the parts {', '.join(exercise.checks)}, not {part!r}")
+    if part is not None and not (isinstance(part, str) and part in exercise.checks):
+        raise ValueError(f"{exercise.name} has the parts {', '.join(exercise.checks)}, not {shown(part)}")
     exercise = dataclasses.replace(exercise, seconds=PATIENCE * exercise.seconds)
     seed = zlib.crc32(f"{exercise.name}, graded".encode())
     broken = None

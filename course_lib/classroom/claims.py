@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from html import escape
 
+from course_lib.arguments import one_of, text
 from course_lib.drawing.style import on_ground
 
 VERDICTS = ("holds", "holds, but…", "does not hold")
@@ -41,8 +42,8 @@ def verdict(claim: str, verdict: str, because: str) -> Verdict:
     Raises:
         ValueError: the verdict is none of the three, or a text is empty.
     """
-    if verdict not in VERDICTS:
-        raise ValueError(f"verdict must be one of {', '.join(map(repr, VERDICTS))}, got {verdict!r}")
+    one_of("verdict", verdict, VERDICTS)
+    text("claim", claim), text("because", because)
     if not claim.strip() or not because.strip():
         raise ValueError("a verdict needs the claim and the number that decided it: one of the two is empty")
     return Verdict(claim, verdict, because)

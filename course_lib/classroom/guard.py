@@ -14,6 +14,7 @@ process itself (os._exit).
 
 import contextlib
 import ctypes
+import dis
 import functools
 import inspect
 import io
@@ -26,6 +27,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
 from typing import Any
 
 import course_lib
@@ -84,8 +86,10 @@ def call(function: Callable, arguments: tuple, seconds: float, sink: Sink) -> An
         ):
             warnings.simplefilter("ignore")
             return _learner(function, arguments)
-    except KeyboardInterrupt:  # the learner's own interrupt
-        raise
+    except KeyboardInterrupt as interrupt:  # the learner's own
+        if not _raised_in_code(interrupt):
+            raise
+        raise Wrong("it raises KeyboardInterrupt, as if somebody had pressed Ctrl-C") from None
     except OutOfTime as late:
         raise Wrong(late.sentence) from None
     except SystemExit:
@@ -96,6 +100,18 @@ def call(function: Callable, arguments: tuple, seconds: float, sink: Sink) -> An
         if unwritten(error):
             raise NotDone(*_other(error, function)) from None
         raise Wrong(_crash(error, function)) from None
+
+
+def _raised_in_code(error: BaseException) -> bool:
+    """Whether a `raise` is where it began; an interrupt comes in the middle of something else."""
+    *_, last = _steps(error.__traceback__)
+    return last.tb_frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+
+
+def _steps(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
 
 
 def _learner(function: Callable, arguments: tuple) -> Any:
@@ -123,7 +139,10 @@ def _own(function: Callable) -> set:
 
 
 def _crash(error: BaseException, function: Callable) -> str:
-    said = str(error).strip().split("\n")[0][:200]
+    try:
+        said = str(error).strip().split("\n")[0][:200]
+    except Exception:  # its own text raises
+        said = ""
     if isinstance(error, MemoryError) or "can't allocate memory" in said:
         return "it asks for more memory than there is"
     sentence = f"it stops with {type(error).__name__}" + (f": {said}" if said else "")

@@ -15,10 +15,10 @@ And one trick of Python: a word is a str with one character for each token, chr(
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from heapq import heapify, heappop, heappush, heapreplace
 
-from course_lib.arguments import Whole, instance, several, shown, truth, whole
+from course_lib.arguments import Whole, instance, refused, several, shown, truth, whole
 from course_lib.input_processing.bpe import bytes_to_unicode
 from course_lib.input_processing.patterns import split_words
 
@@ -114,7 +114,8 @@ def count_words(text: str | Iterable[str], pattern: str = "gpt2", special_tokens
     """How often each word occurs in the text (or the documents), by first occurrence; special tokens are left out."""
     if isinstance(text, bytes | bytearray | memoryview):
         raise TypeError("text must be a str or several of them, got bytes: read the file as text, encoding='utf-8'")
-    instance("text", text, Iterable, "a str or several of them")
+    if not isinstance(text, Iterable) or isinstance(text, Mapping) or getattr(text, "ndim", 1) == 0:
+        raise refused("text", "a str or several of them", text)
     split, special_tokens = split_words(pattern), _checked(special_tokens)
     special = "|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True)))
     counts: Counter[str] = Counter()

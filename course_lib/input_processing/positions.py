@@ -52,7 +52,7 @@ def sinusoids(
     Raises:
         ValueError: d_model is odd.
     """
-    d_model, base = whole("d_model", d_model, 1), finite("base", base, above=0, expected="above 0 and finite")
+    d_model, base = whole("d_model", d_model, 1, 2**24), finite("base", base, above=0, expected="above 0 and finite")
     if d_model % 2:
         raise ValueError(f"d_model must be even, a sine and a cosine for each wave, got {d_model}")
     angles = rotation_angles(positions, d_model, base)
@@ -107,7 +107,7 @@ def alibi_slopes(n_heads: Whole) -> Float[Tensor, " heads"]:
 
     Where n is not a power of two: the slopes of the next lower power of two, then every other one of the next higher.
     """
-    n_heads = whole("n_heads", n_heads, 1)
+    n_heads = whole("n_heads", n_heads, 1, 2**16)
     power = 2 ** math.floor(math.log2(n_heads))
     exponents = [8 * (i + 1) / power for i in range(power)]
     exponents += [4 * (2 * i + 1) / power for i in range(n_heads - power)]

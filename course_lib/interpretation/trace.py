@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from course_lib.arguments import Whole, whole
+from course_lib.arguments import Whole, shown, whole
+from course_lib.config import config_of
 from course_lib.input_processing.tokenizer import Tokenizer
 from course_lib.interpretation.lens import block_by_block, logit_lens
 from course_lib.prediction.logits import softmax
@@ -66,7 +67,9 @@ def trace(model: Transformer, tokenizer: Tokenizer, prompt: str) -> Trace:
     Raises:
         ValueError: the prompt has no token, or more than LIMIT.
     """
-    config, device = model.config, model.device
+    config = config_of(model, "model")
+    device = model.device
+    prompt_ids(tokenizer, prompt)  # whatever is no prompt is refused before anything is timed
     stages: list[Stage] = []
 
     def run(name: str, phase: int, make: Callable[[], Made]) -> Made:
@@ -121,8 +124,11 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The prompt's token ids, with those that the model expects around every text, such as a start token.
 
     Raises:
+        TypeError: the prompt is no text.
         ValueError: there are none.
     """
+    if not isinstance(prompt, str):
+        raise TypeError(f"prompt must be a text, got {shown(prompt)}")
     ids = [*tokenizer.before, *tokenizer.encode(prompt), *tokenizer.behind]
     if not ids:
         raise ValueError("the prompt is empty: the model needs at least one token to continue from")

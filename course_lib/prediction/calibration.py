@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from course_lib.arguments import Whole, whole
+from course_lib.arguments import Whole, refused, whole
+
+MOST_BINS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,20 @@ def calibration(
     predictions leave chance in every bin: a share of 0.7 among 100 wanders by 0.05.
 
     Raises:
-        ValueError: there are no predictions, a probability is not in [0, 1], or n_bins is less than 1.
+        ValueError: there are no predictions, a probability is not in [0, 1], or n_bins is not from 1 to a million.
     """
     if (n_bins := whole("n_bins", n_bins)) < 1:
         raise ValueError(f"n_bins must be at least 1, got {n_bins}")
+    if n_bins > MOST_BINS:
+        raise ValueError(f"n_bins must be at most {MOST_BINS:,}, got {n_bins}")
+    for name, row in (("probabilities", probabilities), ("came", came)):
+        if not isinstance(row, Tensor) or row.is_meta or row.ndim != 1:
+            raise refused(name, "a tensor with one row, (prediction,)", row)
+    if came.dtype != torch.bool or not probabilities.is_floating_point() or len(came) != len(probabilities):
+        raise ValueError(
+            "came must be True or False for each of the probabilities, "
+            f"got {came.dtype} for {len(came)} and {probabilities.dtype} for {len(probabilities)}"
+        )
     if len(probabilities) == 0:
         raise ValueError("probabilities is empty: calibration needs predictions")
     probabilities, came = probabilities.detach().cpu().double(), came.cpu()

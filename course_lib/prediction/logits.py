@@ -61,7 +61,10 @@ def kl_divergence(
 
 def perplexity(nats: float) -> float:
     """e^loss, from a mean loss in nats: among how many equally likely tokens the choice would be as open."""
-    return math.exp(nats)
+    try:
+        return math.exp(nats)
+    except OverflowError:  # beyond 709 nats
+        return math.inf
 
 
 def bits(nats: float) -> float:

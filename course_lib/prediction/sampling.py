@@ -17,6 +17,8 @@ Logits = Float[Tensor, "*batch vocab"]
 Step = Callable[[Logits, Sequence[int]], Logits]  # from the logits and the ids so far
 NONE = -1  # the id of no token
 SMALLEST, LARGEST = 1e-40, 1e38  # that a logit can be scaled by: float32 makes 0 of much less, and infinity of more
+A_TEMPERATURE = f"above 0 and finite (0 stands for the greedy choice), from {SMALLEST} to {LARGEST}"
+A_PENALTY = f"above 0 and finite (1 changes nothing), from {SMALLEST} to {LARGEST}"
 
 
 def temperature(logits: Logits, t: Number) -> Logits:
@@ -47,7 +49,7 @@ def top_p(logits: Logits, p: float) -> Logits:
     Raises:
         ValueError: p is not in (0, 1].
     """
-    _check_fraction("top_p", p)
+    p = _check_fraction("top_p", p)
     if p == 1:
         return logits
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
@@ -64,7 +66,7 @@ def min_p(logits: Logits, p: float) -> Logits:
     Raises:
         ValueError: p is not in (0, 1].
     """
-    _check_fraction("min_p", p)
+    p = _check_fraction("min_p", p)
     probabilities = softmax(logits)
     return logits.masked_fill(probabilities < p * probabilities.max(dim=-1, keepdim=True).values, -torch.inf)
 
@@ -83,13 +85,11 @@ def repetition_penalty(logits: Logits, ids: Int[Tensor, "*batch position"], pena
 
 
 def _temperature(value: Number, lowest: float = SMALLEST) -> float:
-    expected = f"above 0 and finite (0 stands for the greedy choice), from {SMALLEST} to {LARGEST}"
-    return finite("temperature", value, lowest, LARGEST, expected=expected)
+    return finite("temperature", value, lowest, LARGEST, expected=A_TEMPERATURE)
 
 
 def _penalty(value: Number) -> float:
-    expected = f"above 0 and finite (1 changes nothing), from {SMALLEST} to {LARGEST}"
-    return finite("repetition_penalty", value, SMALLEST, LARGEST, expected=expected)
+    return finite("repetition_penalty", value, SMALLEST, LARGEST, expected=A_PENALTY)
 
 
 def _check_fraction(name: str, value: Number) -> float:
@@ -162,11 +162,11 @@ class Sampling:
         ValueError: at once, if a setting is out of its range.
     """
 
-    temperature: float = 1.0  # 0 is the greedy choice
+    temperature: Number = 1.0  # 0 is the greedy choice
     top_k: Whole | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float = 1.0
+    top_p: Number | None = None
+    min_p: Number | None = None
+    repetition_penalty: Number = 1.0
 
     def __post_init__(self):
         # a setting out of its range is refused now, not after a long prompt

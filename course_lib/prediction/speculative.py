@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from course_lib import arguments
-from course_lib.arguments import Whole, refused, several, whole
+from course_lib.arguments import Whole, refused, whole
 from course_lib.config import config_of
 from course_lib.prediction import sampling
 from course_lib.prediction.generation import check_numbers, checked_stop_ids, new_generator, prompt_and_length
@@ -194,7 +194,7 @@ def prompt_lookup(ids: Sequence[int], n: int, longest: int = 3) -> list[int]:
     The latest place where the last `longest` tokens stand once more, else one with fewer of them; up to n tokens from
     there. Nothing, where the last token is new. Good for texts that repeat or quote, and free.
     """
-    ids, n, longest = list(several("ids", ids)), whole("n", n, 0), whole("longest", longest, 1)
+    ids, n, longest = arguments.ids("ids", ids), whole("n", n, 0), whole("longest", longest, 1)
     for size in range(min(longest, len(ids) - 1), 0, -1):
         for start in range(len(ids) - size - 1, -1, -1):
             if ids[start : start + size] == ids[-size:]:

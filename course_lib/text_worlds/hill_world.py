@@ -22,7 +22,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from course_lib.arguments import whole
+from course_lib.arguments import Whole, instance, several, shown, whole
 
 # ── The world, as numbers ────────────────────────────────────────────────────────────────────────────────────────────
 # All of these are chances. Change one and all below follows; `_check_the_world` says when a row does not sum to 1.
@@ -123,6 +123,7 @@ COLOURS = {
 }
 
 END = "<end>"
+MOST_WORDS = 100_000_000  # of `text`: half a gigabyte
 
 
 # ── Its words ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,16 +169,19 @@ def decode(ids: Sequence[int]) -> str:
         ValueError: a number that is no word's id.
     """
     words = []
-    for id in ids:
+    for id in several("ids", ids, "a list of token ids"):
         try:
             words.append(VOCABULARY[whole("id", id, 0, len(VOCABULARY) - 1)])
         except ValueError:
-            raise ValueError(f"ids must be whole numbers from 0 to {len(VOCABULARY) - 1}, got {id}") from None
+            raise ValueError(f"ids must be whole numbers from 0 to {len(VOCABULARY) - 1}, got {shown(id)}") from None
     return " ".join(words)
 
 
 def _words(text: str | Sequence[str]) -> list[str]:
-    return text.split() if isinstance(text, str) else list(text)
+    if isinstance(text, str):
+        return text.split()
+    words = several("text", text, "words with a space between them, or a list of words")
+    return [instance("each word of text", word, str) for word in words]
 
 
 def _unknown(word: str) -> str:
@@ -372,7 +376,7 @@ def _cannot_stand(words: list[str], begun: int, story: Story) -> str:
 
 
 # ── Stories ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-def stories(seed: int = 0) -> Iterator[str]:
+def stories(seed: Whole = 0) -> Iterator[str]:
     """Stories without end, each closed by <end>; the same for the same seed, on every machine."""
     draw = random.Random(whole("seed", seed)).random  # Python promises this method's sequence for ever
     tellings = {kind: (new, _heap_up(telling.probability for telling in new)) for kind, new in _tellings().items()}
@@ -396,14 +400,16 @@ def stories(seed: int = 0) -> Iterator[str]:
         yield " ".join([*sentences, END])
 
 
-def text(n_words: int, seed: int = 0) -> str:
+def text(n_words: Whole, seed: Whole = 0) -> str:
     """The first `n_words` words of stories(seed), one story after the other; the last one may break off.
 
     Raises:
-        ValueError: n_words is negative.
+        ValueError: n_words is negative, or more than fit into a text.
     """
     if (n_words := whole("n_words", n_words)) < 0:
         raise ValueError(f"n_words must be 0 or more, got {n_words}")
+    if n_words > MOST_WORDS:
+        raise ValueError(f"n_words must be at most {MOST_WORDS:,}, got {n_words}: stories(seed) gives them one by one")
     words, source = [], stories(seed)
     while len(words) < n_words:
         words += next(source).split()

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Collection
 
 from course_lib import assets
+from course_lib.arguments import instance, several
 
 
 def works() -> dict[str, str]:
@@ -20,10 +21,11 @@ def text(without: Collection[str] = ()) -> str:
 
     Raises ValueError for a name that is none of a work.
     """
+    names = [without] if isinstance(without, str) else several("without", without, "a list of names", unordered=True)
     every = works()
-    for name in [without] if isinstance(without, str) else without:
+    for name in dict.fromkeys(instance("each name in without", name, str) for name in names):
         if name not in every:
-            close = difflib.get_close_matches(str(name), every, n=1)
+            close = difflib.get_close_matches(name, every, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"the names are {', '.join(every)}"
             raise ValueError(f"without must name works of Shakespeare, got {name!r}: {hint}")
         del every[name]

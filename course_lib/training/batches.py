@@ -129,6 +129,7 @@ def save_tokens(path: str | Path, tokens: Sequence[int] | Tensor, vocab_size: Wh
 
     Raises:
         ValueError: `tokens` is not one row of whole numbers, or one is not from 0 to vocab_size − 1.
+        OSError: the file cannot be written, or the disk is full; an older one there is untouched.
     """
     if not isinstance(tokens, Tensor):
         try:
@@ -138,15 +139,18 @@ def save_tokens(path: str | Path, tokens: Sequence[int] | Tensor, vocab_size: Wh
     check_row(tokens)
     if len(tokens) == 0:
         raise ValueError("tokens must be one row of whole numbers, at least one, and is empty")
-    file_path, vocab_size = path_of("path", path), whole("vocab_size", vocab_size, 1, 2**32)
+    path, vocab_size = path_of("path", path), whole("vocab_size", vocab_size, 1, 2**32)
     low, high = lowest_and_highest(tokens)
     if low < 0 or high >= vocab_size:
         raise ValueError(
             f"tokens must be from 0 to vocab_size − 1, {vocab_size - 1}, got {low if low < 0 else high}: "
             "encode the text with the vocabulary whose size you give"
         )
-    with replacing(file_path) as beside, open(beside, "wb") as file:
-        np.save(file, tokens.cpu().numpy().astype(_kind(vocab_size)))
+    try:
+        with replacing(path) as beside, open(beside, "wb") as file:
+            np.save(file, tokens.cpu().numpy().astype(_kind(vocab_size)))
+    except OSError as error:
+        raise OSError(f"the tokens could not be written to {path} ({error.strerror or error})") from error
 
 
 def open_tokens(path: str | Path) -> Integer[Tensor, " token"]:

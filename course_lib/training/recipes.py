@@ -65,7 +65,7 @@ def hill_world_trainer(steps: Whole = WITHIN_5_PERCENT, *, seed: Whole = 0, **se
 def spread_out(transformer: Transformer, seed: Whole = 0, of_tokens: Number = SPREAD) -> Transformer:
     """Draw the matrices of a narrow model anew, in place, larger than `Transformer` does; and the token vectors."""
     config_of(transformer)
-    of_tokens = finite("of_tokens", of_tokens, 0, expected="0 or more, a standard deviation")
+    of_tokens = finite("of_tokens", of_tokens, 0, 1000, expected="a standard deviation, from 0 to 1000")
     generator = torch.Generator().manual_seed(whole("seed", seed, *SEEDS))
     for parameter in transformer.parameters():
         if parameter.ndim == 2:
@@ -80,8 +80,9 @@ def loss_and_floor(transformer: Transformer, n_stories: Whole = 1000, seed: Whol
 
     The model reads each story by itself, after an `<end>`. (loss − floor) / floor is what it has not learned.
     """
-    config_of(transformer)
-    source, n_stories = hill_world.stories(seed), whole("n_stories", n_stories, 1)
+    if (known := config_of(transformer).vocab_size) < len(hill_world.VOCABULARY):
+        raise ValueError(f"transformer must know Hill World's {len(hill_world.VOCABULARY)} words, and it knows {known}")
+    source, n_stories = hill_world.stories(seed), whole("n_stories", n_stories, 1, 1_000_000)
     stories = [next(source).split() for _ in range(n_stories)]
     nats = 0.0
     with evaluating(transformer):

@@ -65,6 +65,8 @@ def stored_curve(path: str | Path = STORED) -> Curve:
     path = path_of("path", path)
     try:
         return Curve(**json.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise OSError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, RecursionError):
         raise ValueError(f"{path} holds no curve of a run: make one with `--curve`") from None
 

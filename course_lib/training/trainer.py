@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from course_lib import device
 from course_lib.arguments import SEEDS, Number, Whole, finite, path_of, refused, truth, whole
 from course_lib.config import TransformerConfig
+from course_lib.input_processing.batching import IDS
 from course_lib.training.batches import check_batch, check_row, places_of, random_starts, windows
 from course_lib.training.checkpoint import all_finite, damaged, plain_names, read_checkpoint, write_checkpoint
 from course_lib.training.evaluation import check_model, loss
@@ -34,6 +35,7 @@ from course_lib.training.precision import Precision, pick_precision
 from course_lib.training.processes import mean_over_processes, place
 from course_lib.transformer_block.transformer import Transformer
 
+MOST = 10**9  # steps, windows of a batch, …
 LONGEST_GRADIENT = 1.0  # a longer one is scaled down to it
 
 
@@ -86,10 +88,12 @@ class Trainer:
         for name, value in counts.items():
             if (number := whole(name, value)) < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
+            if number > MOST:
+                raise ValueError(f"{name} must be at most {MOST:,}, got {number}")
             counts[name] = number
         steps, batch_size, accumulate, *_ = counts.values()
         context_length, seed = whole("context_length", context_length), whole("seed", seed, *SEEDS)
-        begin_with = None if begin_with is None else whole("begin_with", begin_with)
+        begin_with = None if begin_with is None else whole("begin_with", begin_with, *IDS)
         learning_rate = finite("learning_rate", learning_rate, above=0, expected="above 0, such as 3e-3")
         if batch_size % (accumulate * processes):
             raise ValueError(

@@ -60,6 +60,58 @@ def test_a_wrong_function_gets_the_symptom_and_the_smallest_input(capsys):
     assert lines[6] == "greedy_choice: 4 of 5 checks. hint(greedy_choice) helps."
 
 
+class CannotSay(Exception):
+    def __str__(self):
+        raise RuntimeError("no")
+
+
+def raising(error):
+    def greedy_choice(logits):
+        raise error
+
+    return greedy_choice
+
+
+def holding_itself():
+    rows = []
+    rows.append(rows)
+    return rows
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(torch.empty(shape, device="meta", dtype=torch.int64) for shape in ((), (3,))),
+        *(torch.zeros(2, 2).to_sparse(), torch.tensor(1).to_sparse(), torch.zeros(2, 2).to_sparse_csr()),
+        *(
+            holding_itself(),
+            {"a": holding_itself()},
+            [10**5000],
+            torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8),
+        ),
+    ],
+    ids=range(9),
+)
+def test_an_answer_of_a_strange_kind_is_a_sentence(answer, capsys):
+    said = said_of(lambda logits: answer, capsys)
+    assert "✗" in said and "0 of 5 checks" in said
+    assert "a mistake of the course" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (CannotSay(), "it stops with CannotSay"),
+        (KeyboardInterrupt(), "it raises KeyboardInterrupt, as if somebody had pressed Ctrl-C"),
+        (GeneratorExit(), "it stops with GeneratorExit"),
+    ],
+)
+def test_an_error_of_a_strange_kind_is_a_sentence(error, sentence, capsys):
+    assert sentence in said_of(raising(error), capsys)
+    with pytest.raises(AssertionError, match=sentence):
+        grade(raising(error))
+
+
 def test_what_is_shown_is_short_and_not_rounded_away():
     assert describe({"eps": 1e-5, "theta": 1e4}) == "{'eps': 1e-05, 'theta': 10000.0}"
     assert describe(torch.tensor([0.12345, -3e-7, 0.0])) == "[0.1235, -3e-07, 0.0]"

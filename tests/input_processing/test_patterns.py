@@ -69,6 +69,13 @@ def test_a_pattern_with_groups_gives_whole_words():
     assert split_words(r"(a)(b)?|c")("abcab") == ["ab", "c", "ab"]
 
 
+@pytest.mark.parametrize("name", ["gpt3", "GPT2", "gpt-2", "cl100k_base", "", " ", "o200k/base"])
+def test_a_name_that_is_no_pattern_is_no_regular_expression(name):
+    """It would be one that stands for itself alone, and train_bpe would learn nothing from it."""
+    with pytest.raises(ValueError, match=r"pattern is not one of gpt2, .*, nor a regular expression that cuts"):
+        split_words(name)
+
+
 def test_a_broken_pattern_is_named():
     with pytest.raises(ValueError, match=r"pattern is not one of gpt2, .*: '\(a'"):
         split_words("(a")

@@ -105,6 +105,31 @@ def test_a_row_with_its_own_positions_is_the_row_alone(tiny, positions):
             torch.testing.assert_close(whole[row][real[row]], alone, atol=1e-4, rtol=1e-4)
 
 
+def test_negative_positions_and_a_mask_that_lets_nobody_look_are_refused(tiny):
+    ids = torch.tensor([[1, 2]])
+    with pytest.raises(ValueError, match=r"positions must be 0 or more, .*, got -1"):
+        tiny().hidden_states(ids, positions=torch.tensor([[-1, 0]]))
+    with pytest.raises(ValueError, match="mask must let some query look at some key"):
+        tiny().hidden_states(ids, mask=torch.zeros(1, 2, 2, dtype=torch.bool))
+
+
+def test_what_a_function_of_your_own_gives_is_an_id(tiny):
+    """A tensor is none of the numbers that stop: it would never end."""
+    transformer = tiny()
+    assert list(generate_ids(transformer, [1], lambda logits, ids: torch.tensor(7), 3, {7})) == []
+    for wrong in (50, -1, 1.5, None, True):
+
+        def choose(logits, ids, wrong=wrong):
+            return wrong
+
+        for generate in (
+            lambda: list(generate_ids(transformer, [1], choose, 3)),
+            lambda: generate_batch(transformer, [[1]], [choose], 3),
+        ):
+            with pytest.raises(ValueError, match="what choose gives must be a whole number from 0 to 49"):
+                generate()
+
+
 def test_a_position_past_the_context_is_refused(tiny):
     with pytest.raises(ValueError, match="41 tokens do not fit into the model's context of 40"):
         tiny().hidden_states(torch.tensor([[1, 2]]), positions=torch.tensor([[3, 40]]))

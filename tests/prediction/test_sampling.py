@@ -132,6 +132,20 @@ def test_draws_follow_the_probabilities():
     assert ((counts - expected)[possible] ** 2 / expected[possible]).sum() < 27.9
 
 
+@pytest.mark.parametrize("scores", [[-INF, -INF], [0.0, float("nan")], [1.0, INF]])
+def test_where_nothing_is_largest_it_says_so(scores):
+    for logits in (torch.tensor(scores), torch.tensor([[1.0, 2.0], scores])):
+        with pytest.raises(ValueError, match="there is no largest logit"):
+            sampling.greedy(logits)
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e39, True, "x", None, torch.tensor([1.0, 2.0])])
+def test_a_scale_that_no_logit_has_is_refused(scale, bad_input):
+    for setting in (dict(temperature=scale), dict(repetition_penalty=scale)):
+        with pytest.raises(ValueError, match=f"{next(iter(setting))} must be above 0 and finite"):
+            sampling.Sampling(**setting)
+
+
 def test_where_nothing_can_be_drawn_it_says_so():
     for scores, largest in (([-INF, -INF], "-inf"), ([0.0, float("nan")], "nan"), ([1.0, INF], "inf")):
         with pytest.raises(ValueError, match=f"nothing can be drawn: the largest logit is {largest}"):
