@@ -33,11 +33,11 @@ def whole(name: str, value: Whole, low: int | None = None, high: int | None = No
         fits = number is not None and (low is None or number >= low) and (high is None or number <= high)
     except Exception:  # an object's own __index__, or a tensor's that has no numbers
         number, fits = None, False
-    if number is not None and number.bit_length() > 64:  # no tensor and no generator takes it, nor can it be printed
-        raise refused(name, expected or "a whole number of at most 64 bits", number)
     if not fits:
         limits = "" if low is None else f" of at least {low}" if high is None else f" from {low} to {high}"
         raise refused(name, expected or f"a whole number{limits}", value if number is None else number)
+    if number.bit_length() > 64:  # no tensor and no generator takes it, and Python may refuse to write it down
+        raise refused(name, "a whole number of at most 64 bits", number)
     return number
 
 

@@ -31,7 +31,7 @@ def train(
 
     Raises:
         ValueError: steps or a size is less than 1, the context is longer than the model's, `tokens` is too short, or
-            has ids that the model does not know.
+            has ids that the model does not know; or training breaks down: a loss or a gradient is no finite number.
     """
     settings = dict(steps=steps, batch_size=batch_size, context_length=context_length, learning_rate=learning_rate)
     return Trainer(transformer, tokens, **settings, seed=seed, precision="float32", progress=progress).run()
