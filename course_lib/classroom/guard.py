@@ -319,8 +319,10 @@ def watched(arguments: tuple, exercise: Exercise) -> Iterator[list[str]]:
 
     def watch(frame, event, _):
         code = frame.f_code
-        # a generator that goes on was begun before: the collector of garbage may end one in the learner's function
-        goes_on = code.co_flags & inspect.CO_GENERATOR and frame.f_lineno != code.co_firstlineno
+        # a generator that goes on was begun before: the collector of garbage may end one in the learner's function;
+        # that of an expression, on one line as a rule, is called by nobody
+        begun = code.co_name == "<genexpr>" or frame.f_lineno != code.co_firstlineno
+        goes_on = code.co_flags & inspect.CO_GENERATOR and begun
         if event != "call" or goes_on or may(code):
             return
         caller = frame.f_back

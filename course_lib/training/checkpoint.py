@@ -91,8 +91,8 @@ def _check_parts(content: dict) -> None:
     if not all_finite(content["weights"]) or not all(map(all_finite, states)):
         raise ValueError("its weights are not finite numbers")
     taken = max((int(state["step"]) for state in states), default=0)
-    if taken != len(losses):
-        raise ValueError(f"it has the losses of {len(losses)} steps, and its weights took {taken}")
+    if content["optimizer"].get("steps", len(losses)) != len(losses) or taken > len(losses) or (losses and not taken):
+        raise ValueError(f"it has the losses of {len(losses)} steps, and its weights took others")
 
 
 def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

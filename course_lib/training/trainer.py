@@ -252,7 +252,7 @@ class Trainer:
                 dict(
                     config=dataclasses.asdict(self.transformer.config),
                     weights=plain_names(self.transformer.state_dict()),
-                    optimizer=self.optimizer.state_dict(),
+                    optimizer=self.optimizer.state_dict() | {"steps": len(self.losses)},
                     generator=self.generator.get_state(),
                     losses=self.losses,
                     validation_losses=self.validation_losses,

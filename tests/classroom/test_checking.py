@@ -326,8 +326,12 @@ def test_the_learners_own_interrupt_passes_through():
         signal.raise_signal(signal.SIGINT)  # as Ctrl-C does, and Jupyter's square
         return 0
 
-    with pytest.raises(KeyboardInterrupt):
-        check(called("greedy_choice", interrupted))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            check(called("greedy_choice", interrupted))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_printing_is_held_back(capsys):

@@ -198,7 +198,7 @@ def test_the_largest_shape_that_a_config_may_ask_for_is_refused_by_its_weights_a
     llama().save_pretrained(tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())
     most = dict.fromkeys(("hidden_size", "vocab_size", "intermediate_size", "max_position_embeddings"), 2**24)
-    most |= dict(num_hidden_layers=1000, num_attention_heads=4096, num_key_value_heads=4096, head_dim=2**16)
+    most |= dict(num_hidden_layers=1000, num_attention_heads=4096, num_key_value_heads=4096, head_dim=2**12)
     (tmp_path / "config.json").write_text(json.dumps(settings | most))
     with pytest.raises(ValueError, match="where the model's configuration needs"):
         transformer_from_folder(tmp_path)
