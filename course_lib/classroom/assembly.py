@@ -33,7 +33,7 @@ from course_lib.input_processing.tokenizer_files import to_bytes
 from course_lib.lessons import exercises
 from course_lib.lessons.lesson_14.exercises import SYSTEM
 from course_lib.llm import LLM
-from course_lib.prediction.sampling import draw
+from course_lib.prediction.sampling import Sampling, draw
 from course_lib.pretrained.checkpoints import neighbours_to_halves
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.transformer_block.linear import linear
@@ -204,25 +204,12 @@ class Assembly:
                 ids += [token_ids[token] for token in self.functions["encode_by_rank"](bytes_of_it, ranks)]
         return ids
 
-    def bend(
-        self, scores: Float[Tensor, " vocab"], ids: Sequence[int], temperature: float = 1.0, top_k: int | None = None,
-        top_p: float | None = None, min_p: float | None = None, repetition_penalty: float | None = None,
-    ) -> Float[Tensor, " vocab"]:  # fmt: skip
-        """The scores that a token is drawn from; the methods in the customary order, those that are asked for."""
-        f = SimpleNamespace(**self.functions)
-        if repetition_penalty is not None:
-            scores = f.repetition_penalty(scores, torch.tensor(list(ids)), repetition_penalty)
-        scores = f.temperature(scores, temperature)
-        for method, setting in ((f.top_k, top_k), (f.top_p, top_p), (f.min_p, min_p)):
-            scores = scores if setting is None else method(scores, setting)
-        return scores
-
     def write(
         self, prompt: str, max_new_tokens: int = 16, temperature: float = 0.0, stop: str = "", seed: int = 0, **sampling
     ) -> str:
         """How the prompt goes on, up to an end token or the stop string; at temperature 0 the likeliest each time."""
         f, seen = SimpleNamespace(**self.functions), []
-        generator = torch.Generator().manual_seed(seed)
+        chosen, generator = Sampling(temperature=temperature, **sampling), torch.Generator().manual_seed(seed)
 
         def run(ids, cache):
             cache = list(cache or [])
@@ -230,10 +217,8 @@ class Assembly:
             return self.exit(self.stream(ids, cache)[:, -1:])[-1], cache
 
         def choose(scores):
-            if temperature == 0:
-                return f.greedy_choice(scores)
-            probabilities = f.stable_softmax(self.bend(scores, seen, temperature, **sampling))
-            return draw(probabilities.log(), generator)
+            scores = chosen.adjust(scores, seen, self.functions)
+            return f.greedy_choice(scores) if temperature == 0 else draw(f.stable_softmax(scores).log(), generator)
 
         new = f.generate_loop(run, self.encode(prompt), choose, max_new_tokens, self.llm.end_ids)
         if not stop:

@@ -3,7 +3,7 @@
 Sources: top-p, Holtzman et al. 2020; min-p, Nguyen et al. 2024; repetition penalty, Keskar et al. 2019.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -154,6 +154,11 @@ def nothing_to_draw(logits: Float[Tensor, " vocab"]) -> ValueError:
 # ---- all of it ------------------------------------------------------------------------------------
 
 
+# in the order in which they are applied
+METHODS = dict(repetition_penalty=repetition_penalty, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+OFF = dict(repetition_penalty=(1,), temperature=(0, 1), top_k=(None,), top_p=(None, 1), min_p=(None,))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How a token is chosen: every setting, and the one order in which they are applied.
@@ -180,28 +185,22 @@ class Sampling:
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # frozen, but not yet made
 
-    def steps(self) -> Iterator[tuple[str, Step]]:
-        """The settings that are on, each with what it does, in the customary order. The greedy choice is none."""
-        yield from ((f"{name} {value:g}", step) for name, value, step in self._steps())
+    def on(self) -> dict[str, float]:
+        """The settings that change something, in the order in which they are applied. The greedy choice is none."""
+        return {name: value for name in METHODS if (value := getattr(self, name)) not in OFF[name]}
 
-    def adjust(self, logits: Logits, ids: Sequence[int]) -> Logits:
-        """The logits that the token after `ids` is drawn from."""
-        for _, _, step in self._steps():
-            logits = step(logits, ids)
+    def adjust(self, logits: Logits, ids: Sequence[int], methods: Mapping[str, Callable] = METHODS) -> Logits:
+        """The logits that the token after `ids` is drawn from. The methods may be your own, under the same names."""
+        for name, value in self.on().items():
+            if name == "repetition_penalty":
+                seen = torch.tensor(ids).to(logits.device, non_blocking=True)
+                logits = methods[name](logits, seen, value)
+            else:
+                logits = methods[name](logits, value)
         return logits
 
-    def _steps(self) -> Iterator[tuple[str, float, Step]]:
-        if self.repetition_penalty != 1:
-            yield "repetition penalty", self.repetition_penalty, self._penalize
-        if self.temperature not in (0, 1):
-            yield "temperature", self.temperature, lambda logits, ids: temperature(logits, self.temperature)
-        if self.top_k is not None:
-            yield "top-k", self.top_k, lambda logits, ids: top_k(logits, self.top_k)
-        if self.top_p not in (None, 1):
-            yield "top-p", self.top_p, lambda logits, ids: top_p(logits, self.top_p)
-        if self.min_p is not None:
-            yield "min-p", self.min_p, lambda logits, ids: min_p(logits, self.min_p)
-
-    def _penalize(self, logits: Logits, ids: Sequence[int]) -> Logits:
-        seen = torch.tensor(ids).to(logits.device, non_blocking=True)
-        return repetition_penalty(logits, seen, self.repetition_penalty)
+    def steps(self) -> Iterator[tuple[str, Step]]:
+        """What is on, one at a time, each with its name: "top-k 40"."""
+        for name, value in self.on().items():
+            words = name.replace("_", " " if name == "repetition_penalty" else "-")
+            yield f"{words} {value:g}", Sampling(**{name: value}).adjust

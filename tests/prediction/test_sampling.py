@@ -222,3 +222,17 @@ def test_a_setting_out_of_range_is_refused_at_once(setting, sentence):
 def test_a_setting_that_does_not_exist_is_named():
     with pytest.raises(TypeError, match="top_q"):
         sampling.Sampling(top_q=0.5)
+
+
+def test_each_step_is_its_part_of_the_whole_and_the_methods_may_be_ones_own():
+    chosen, logits, ids = sampling.Sampling(**ALL), random_logits(5)[0], [3, 7, 7]
+    expected, called = chosen.adjust(logits, ids), []
+
+    def watched(name):
+        return lambda *given: called.append(name) or sampling.METHODS[name](*given)
+
+    assert torch.equal(chosen.adjust(logits, ids, {name: watched(name) for name in sampling.METHODS}), expected)
+    assert called == ["repetition_penalty", "temperature", "top_k", "top_p", "min_p"]
+    for _, step in chosen.steps():
+        logits = step(logits, ids)
+    assert torch.equal(logits, expected)
