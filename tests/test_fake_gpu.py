@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
     torch.version.cuda is None, reason=f"needs a CUDA build of torch (no GPU), and this is {torch.__version__}"
 )
 
-SHAPE = dict(vocab_size=50, context_length=40, d_model=24, n_layers=2, n_heads=6, n_kv_heads=2, d_head=4, d_ff=32)
+SHAPE = dict(vocab_size=128, context_length=40, d_model=24, n_layers=2, n_heads=6, n_kv_heads=2, d_head=4, d_ff=32)
 GPT2 = dict(norm="layer_norm", positions="learned", feed_forward="mlp", activation="gelu_tanh", bias=True)
 MODELS = {
     "llama": {},
@@ -95,7 +95,10 @@ def llm(transformer: Transformer) -> LLM:
         token_text=chr,
         token_bytes=lambda id: bytes([id]),
         stream=lambda: decoder,
+        before=(),
+        behind=(),
     )
+    tokenizer.with_rows = lambda rows: tokenizer
     return LLM(tokenizer, transformer, set())
 
 
@@ -104,7 +107,7 @@ def test_a_model_keeps_to_its_device(gpu, settings):
     transformer = model(**settings)
     kept, real = cache(transformer, 2), torch.ones(2, 1, 6, dtype=torch.bool, device="cuda")
     assert transformer(ids(2, 6)).device.type == "cuda"
-    assert transformer(ids(2, 6), kept).shape == (2, 6, 50) and transformer(ids(2, 1), kept).shape == (2, 1, 50)
+    assert transformer(ids(2, 6), kept).shape == (2, 6, 128) and transformer(ids(2, 1), kept).shape == (2, 1, 128)
     own = torch.zeros(2, 6, dtype=torch.long)
     assert transformer.hidden_states(ids(2, 6), mask=real, positions=own).device.type == "cuda"
 
@@ -141,7 +144,7 @@ def test_what_is_measured_keeps_to_the_device(gpu, settings):
     traced = llm(transformer).trace("ab")
     assert traced.logits.device.type == traced.attention.device.type == "cpu"
     stream = residual_stream(transformer, ids(2, 6))
-    assert logit_lens(transformer, stream[:, :, -1]).shape == (3, 2, 50)
+    assert logit_lens(transformer, stream[:, :, -1]).shape == (3, 2, 128)
     assert induction_scores(attention_weights(transformer, ids(6))).shape == (2, 6)
     assert neuron_activations(transformer, ids(6)).shape == (2, 6, 32)
     if transformer.config.norm_position == "pre":
