@@ -110,7 +110,7 @@ def mixtures(count, random):
     compare_whole(count, [*shapes(random, tied=(False,), experts=(5, 8, 16))])
     pairs = [
         one | dict(n_experts=2, n_active_experts=active)
-        for active, one in enumerate(shapes(random, (True, False), 2), 1)
+        for active, one in enumerate(shapes(random, (True, False), 2, experts=(5, 8)), 1)
     ]
     compare_whole(count, [*pairs, pairs[0] | dict(n_experts=7, n_active_experts=1)])
 
