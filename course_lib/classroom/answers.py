@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+ROWS, OTHER_DICTS = (str, bytes, list, tuple), (Counter, defaultdict, OrderedDict)
 OTHER_VALUE = "it gives another value than it should"
 
 
@@ -27,7 +28,7 @@ def same(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
             return False
         one, other = one.cpu(), other.cpu()
         if one.is_floating_point() or other.is_floating_point():
-            return torch.allclose(one.double(), other.double(), rtol=1e-4, atol=tolerance, equal_nan=True)
+            return bool(_close(one, other, tolerance).all())
         return bool((one == other).all())
     one, other = _plain(one), _plain(other)
     numbers = (int, float, bool)
@@ -47,9 +48,14 @@ def same(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
     return type(one) in (str, bytes, set, frozenset, type(None), torch.dtype, torch.Size) and one == other
 
 
+def _close(one: Tensor, other: Tensor, tolerance: float) -> Tensor:
+    """Number by number: within 1e-4 of itself, or `tolerance`."""
+    return torch.isclose(one.double(), other.double(), rtol=1e-4, atol=tolerance, equal_nan=True)
+
+
 def _plain(value: Any) -> Any:
     """A number out of a tensor without dimensions, or out of NumPy; a dict of any kind as a plain one; else itself."""
-    if type(value) in (Counter, defaultdict, OrderedDict):
+    if type(value) in OTHER_DICTS:
         return dict(value)
     if type(value) in (Tensor, torch.nn.Parameter) and value.ndim == 0 and _has_plain_numbers(value):
         return value.item()
@@ -103,13 +109,10 @@ def _parts(answer: Any, expected: Any) -> Iterator[tuple[str, Any, Any]]:
     else:
         return
     # in a list of floats, or among a dict's, a whole number is one of them
-    floats = type(expected) is not tuple and float in map(type, _values(expected))
+    values = expected.values() if type(expected) is dict else expected
+    floats = type(expected) is not tuple and float in map(type, values)
     for place, (one, other) in zip(places, two, strict=True):
         yield f"[{describe(place)}]", one, float(other) if floats and type(other) is int else other
-
-
-def _values(container: Any) -> Iterator[Any]:
-    return iter(container.values() if type(container) is dict else container)
 
 
 def _has_plain_numbers(tensor: Tensor) -> bool:
@@ -177,7 +180,7 @@ def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         few = value.numel() <= 24 and _has_plain_numbers(value)
         return str(_rounded(value.tolist())) if few else f"<{_name(value)[2:]}>"
-    if type(value) in (dict, Counter, defaultdict):
+    if type(value) in (dict, *OTHER_DICTS):
         text = "{" + ", ".join(f"{describe(key)}: {describe(item)}" for key, item in value.items()) + "}"
         return text if len(text) <= 200 else f"<{_name(dict(value))[2:]} of {len(value)}>"
     if inspect.isfunction(value):
@@ -238,8 +241,7 @@ def first_difference(answer: Any, expected: Any, tolerance: float = 1e-5) -> tup
     if isinstance(answer, Tensor) and isinstance(expected, Tensor):
         if answer.shape != expected.shape or not expected.ndim:
             return None
-        apart = ~torch.isclose(answer.double(), expected.double(), rtol=1e-4, atol=tolerance, equal_nan=True)
-        place = tuple(apart.nonzero()[0].tolist())
+        place = tuple((~_close(answer, expected, tolerance)).nonzero()[0].tolist())
         return str([*place]), answer[place].item(), expected[place].item()
     for place, one, other in _parts(answer, expected):
         if not same(one, other, tolerance):
@@ -266,14 +268,14 @@ def common(cases: Sequence[Any]) -> str:
 
 
 def _sized(value: Any) -> bool:
-    return type(value) in (str, bytes, list, tuple) or (isinstance(value, Tensor) and value.ndim > 0)
+    return type(value) in ROWS or (isinstance(value, Tensor) and value.ndim > 0)
 
 
 def _of_rows(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     """The relation for texts, bytes, lists and tuples with more than one item; it does not hold for others."""
 
     def both(answer: Any, expected: Any) -> bool:
-        rows = type(expected) in (str, bytes, list, tuple) and type(answer) is type(expected)
+        rows = type(expected) in ROWS and type(answer) is type(expected)
         return rows and len(expected) > 1 and bool(holds(answer, expected))
 
     return both

@@ -155,7 +155,7 @@ class Learner:
         Raises:
             Wrong: the answer is no tensor of the shape of `upstream`, or PyTorch cannot go back through it.
         """
-        asking = tuple(one.requires_grad_() if i == to else one for i, one in enumerate(_copied(arguments)))
+        asking = (*arguments[:to], arguments[to].clone().requires_grad_(), *arguments[to + 1 :])
         given, answer = self._called(asking, None)
         if not isinstance(answer, Tensor) or answer.shape != upstream.shape:
             self.compare([arguments])
