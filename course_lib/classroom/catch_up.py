@@ -14,6 +14,7 @@ from course_lib.arguments import shown
 from course_lib.classroom import records
 from course_lib.classroom.checking import CAUGHT_UP
 from course_lib.classroom.location import LESSONS, copy_folder
+from course_lib.classroom.submission import grade_id
 from course_lib.classroom.workspace import (
     WorkspaceError,
     cell_digest,
@@ -73,7 +74,7 @@ def _fill(lesson: Path, copy: Path, filled: set[str], blank: set[str]) -> list[s
     cells, names = [], []
     for cell in notebook.cells:
         cells.append(cell)
-        name = _grade_id(cell)
+        name = grade_id(cell)
         if name not in solved or name in filled:
             continue
         names.append(name)
@@ -102,13 +103,6 @@ def _notebook(copy: Path) -> nbformat.NotebookNode:
     if not fits:
         raise WorkspaceError(f"{copy} is not a notebook that can be read: move it away, and run this again")
     return notebook
-
-
-def _grade_id(cell: nbformat.NotebookNode) -> str:
-    """The name by which nbgrader knows a cell; empty for none."""
-    about = cell.metadata.get("nbgrader")
-    name = about.get("grade_id") if isinstance(about, dict) else None
-    return name if isinstance(name, str) else ""
 
 
 def _without_markers(source: str) -> str:
