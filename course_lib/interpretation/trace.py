@@ -69,7 +69,6 @@ def trace(model: Transformer, tokenizer: Tokenizer, prompt: str) -> Trace:
     """
     config = config_of(model, "model")
     device = model.device
-    prompt_ids(tokenizer, prompt)  # whatever is no prompt is refused before anything is timed
     stages: list[Stage] = []
 
     def run(name: str, phase: int, make: Callable[[], Made]) -> Made:
