@@ -1626,27 +1626,9 @@ def verdict_alone(before, after, n):
 
 @paired_study.wrong("nearer than two standard errors")
 def at_1_8(before, after, n):
-    def repetition(ids):
-        grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
-        return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-    ones, others = [repetition(ids) for ids in before], [repetition(ids) for ids in after]
-    differences = [other - one for one, other in zip(ones, others, strict=True)]
-    mean, error = statistics.mean(differences), statistics.stdev(differences) / len(differences) ** 0.5
-    verdict = "less" if mean < -1.8 * error else "more" if mean > 1.8 * error else "open"
-    found = {"before": statistics.mean(ones), "after": statistics.mean(others)}
-    return found | {"difference": mean, "error": error, "verdict": verdict}
+    return study(before, after, n, bound=1.8)
 
 
 @paired_study.wrong("farther away than two standard errors")
 def at_2_5(before, after, n):
-    def repetition(ids):
-        grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
-        return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-    ones, others = [repetition(ids) for ids in before], [repetition(ids) for ids in after]
-    differences = [other - one for one, other in zip(ones, others, strict=True)]
-    mean, error = statistics.mean(differences), statistics.stdev(differences) / len(differences) ** 0.5
-    verdict = "less" if mean < -2.5 * error else "more" if mean > 2.5 * error else "open"
-    found = {"before": statistics.mean(ones), "after": statistics.mean(others)}
-    return found | {"difference": mean, "error": error, "verdict": verdict}
+    return study(before, after, n, bound=2.5)
