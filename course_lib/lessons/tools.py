@@ -24,6 +24,17 @@ def vectors(random, *shape):
     return torch.randn(*shape, generator=random)
 
 
+def counted(function):
+    """The function, and a list that gets longer with each call: for who is to ask once."""
+    calls = []
+
+    def call(*given, **named):
+        calls.append(given)
+        return function(*given, **named)
+
+    return call, calls
+
+
 def only_if(condition, formula):
     """The formula of a mistake, where it says something: elsewhere it is what others say as well, or right."""
 

@@ -9,7 +9,7 @@ from course_lib import assets
 from course_lib.classroom.exercise import Exercise, Wrong
 from course_lib.input_processing.bpe_training import BYTES_BY_ID, train_bpe
 from course_lib.input_processing.patterns import split_words
-from course_lib.lessons.tools import draw, shuffled, some
+from course_lib.lessons.tools import counted, draw, shuffled, some
 
 BASE_IDS = {token: id for id, token in enumerate(BYTES_BY_ID)}
 
@@ -339,12 +339,7 @@ def makes_new_tokens(merges):
 
 def compare_choosing(learned, inputs, rule):
     """As `compare`; and where no mistake explains the answers, is the rule asked at all?"""
-    asked = []
-
-    def watched(words, ids):
-        asked.append(rule)
-        return rule(words, ids)
-
+    watched, asked = counted(rule)
     learned.answer({(b"a", b"b"): 2}, {b"a": 0, b"b": 1}, 2, watched)
     ignores = not asked
     try:
@@ -388,15 +383,10 @@ def another_rule(learned, random):
         [(words, dict(zip(ids, range(len(ids)), strict=True)), *rest) for words, ids, *rest in inputs],
         youngest_pair,
     )
-    chosen = []
-
-    def counted(words, ids):
-        chosen.append(youngest_pair(words, ids))
-        return chosen[-1]
-
-    learned.answer({(b"a", b"b", b"c"): 2}, {b"a": 0, b"b": 1, b"c": 2}, 2, counted)
-    if len(chosen) > 3:
-        raise Wrong("it asks `choose` more often than once a round", f"for 2 merges it asked {len(chosen)} times")
+    watched, asked = counted(youngest_pair)
+    learned.answer({(b"a", b"b", b"c"): 2}, {b"a": 0, b"b": 1, b"c": 2}, 2, watched)
+    if len(asked) > 3:
+        raise Wrong("it asks `choose` more often than once a round", f"for 2 merges it asked {len(asked)} times")
 
 
 def like_the_library(learned, random):

@@ -71,17 +71,13 @@ def prompts(random, n):
     return torch.randperm(VOCAB - 6, generator=random)[:n].add(6).tolist()
 
 
-def saying(plan):
-    """A made-up model that says the ids of the plan after a prompt of any length, and then 1."""
-    start = []
+def saying(plan, n_prompt):
+    """A made-up model that says the ids of the plan after a prompt of so many, and then 1."""
 
     def scores_of(ids):
         ask_for_a_list(ids)
-        if not start or len(ids) < start[0]:
-            start[:] = [len(ids)]
-        rows = torch.zeros(len(ids), VOCAB)
-        place = len(ids) - start[0]
-        rows[-1, plan[place] if place < len(plan) else 1] = 1.0
+        rows, place = torch.zeros(len(ids), VOCAB), len(ids) - n_prompt
+        rows[-1, plan[place] if 0 <= place < len(plan) else 1] = 1.0
         return rows
 
     return scores_of
@@ -96,7 +92,7 @@ def goes_on(answer, random):
     sizes = ((2, 3), (3, 6), (5, 4), (1, 0))
     answer.compare((speaker(seeds(random)), prompts(random, n), {5}, limit, 50) for n, limit in sizes)
     # ids that come again, the prompt's among them, and the id 0
-    answer.compare((saying(plan), [3, 0], {5}, len(plan), 50) for plan in ([7, 7, 7], [0, 6, 0, 6], [3, 0, 3, 3]))
+    answer.compare((saying(plan, 2), [3, 0], {5}, len(plan), 50) for plan in ([7, 7, 7], [0, 6, 0, 6], [3, 0, 3, 3]))
 
 
 def ends(answer, random):
@@ -110,9 +106,9 @@ def ends(answer, random):
     answer.compare(inputs)
     answer.compare(
         [
-            (saying([4, 4, 0, 6]), [6, 2], {0}, 4, 50),
-            (saying([0]), [0], {0, 9}, 4, 50),
-            (saying([4, 6]), [2], set(), 2, 50),
+            (saying([4, 4, 0, 6], 2), [6, 2], {0}, 4, 50),
+            (saying([0], 1), [0], {0, 9}, 4, 50),
+            (saying([4, 6], 1), [2], set(), 2, 50),
         ]
     )
 

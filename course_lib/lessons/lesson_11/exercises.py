@@ -9,7 +9,7 @@ import torch
 
 from course_lib.classroom.answers import same
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.lessons.tools import crash_said, draw
+from course_lib.lessons.tools import counted, crash_said, draw
 
 # ---- sample_batch ---------------------------------------------------------------------------------
 
@@ -110,13 +110,8 @@ def one_window(learner, random):
 
 def several_windows(learner, random):
     """several windows, each with a start of its own: (batch_size, context_length)"""
-    calls = []
-
-    def counted(high, n):
-        calls.append(n)
-        return places(1, 4)(high, n)
-
-    learner.answer(long_row(random, 30), 2, 3, counted)
+    draw_counted, calls = counted(places(1, 4))
+    learner.answer(long_row(random, 30), 2, 3, draw_counted)
     if len(calls) > 1:
         raise Wrong(
             "it calls `draw` more than once: call draw once for all windows, it gives as many starts as are asked for",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from course_lib.classroom.exercise import Exercise, Wrong
-from course_lib.lessons.tools import crash_said, draw, shuffled, vectors
+from course_lib.lessons.tools import counted, crash_said, draw, shuffled, vectors
 
 # ---- generate_loop --------------------------------------------------------------------------------
 
@@ -112,13 +112,8 @@ def each_token_once(generate_loop, random):
         given = (run, prompt, choose, 6, stop)
         generate_loop.compare([given])
         log.clear()
-        chosen = []
-
-        def counted(scores, chosen=chosen):
-            chosen.append(choose(scores))
-            return chosen[-1]
-
-        generate_loop.answer(run, prompt, counted, 6, stop)
+        choose_counted, chosen = counted(choose)
+        generate_loop.answer(run, prompt, choose_counted, 6, stop)
         sent = [ids for ids, _ in log]
         shown = f"for the prompt {prompt} and the new ids {made} the runs were {', '.join(map(str, sent))}"
         if sent[0] != prompt:
